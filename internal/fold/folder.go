@@ -1,0 +1,395 @@
+package fold
+
+import (
+	"fmt"
+
+	"github.com/pinflow/pinflow/internal/calendar"
+	"github.com/pinflow/pinflow/internal/column"
+	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/expr"
+	"github.com/pinflow/pinflow/internal/metric"
+)
+
+// Folder folds batches of rows into the states of one view. It keeps its memory from batch to batch
+// and is not safe for concurrent use.
+type Folder struct {
+	c      *metric.Compiled
+	plan   *plan
+	clock  *calendar.Clock
+	lates  [calendar.Grains]*calendar.Clock
+	dicts  []*dict
+	groups *groups
+	cols   []Column
+
+	// of the batch in hand
+	buckets []int64 // per row
+	fates   []fate  // per row
+	errs    []uint8 // per row: expressions that failed
+	failed  bool
+	rows    []int32 // chosen rows
+	keys    []int64 // their buckets
+	codes   [][]uint32
+	gids    []uint32
+	inRows  []int32 // of them, those that count
+	inGids  []uint32
+	subRows []int32 // of them, those that pass a measure's filter
+	subGids []uint32
+}
+
+// fate is what becomes of a row.
+type fate uint8
+
+const (
+	rowOut     fate = iota // not of this view
+	rowIn                  // counted
+	rowDropped             // left out by late
+	rowFailed              // left out because the filter or the time failed on it
+)
+
+// plan is the view's expressions prepared for one schema: each distinct one once.
+type plan struct {
+	schema *event.Schema
+	needs  []bool // columns
+	time   int
+	event  int
+	recv   int
+	progs  []*expr.Program
+	index  map[string]int
+	filter int   // program; -1: none
+	dims   []int // programs
+	inputs []input
+}
+
+// input is a value and a filter that states share.
+type input struct {
+	expr, filter int // programs; -1: none
+	states       []int
+}
+
+// New returns a folder for the view.
+func New(c *metric.Compiled) *Folder {
+	f := &Folder{c: c, clock: calendar.NewClock(c.Zone), groups: newGroups(len(c.Dims))}
+	for g := range f.lates {
+		f.lates[g] = calendar.NewClock(c.Zone)
+	}
+	for range c.Dims {
+		f.dicts = append(f.dicts, newDict())
+	}
+	f.codes = make([][]uint32, len(c.Dims))
+	for _, s := range c.States {
+		f.cols = append(f.cols, Column{Type: TypeOf(s)})
+	}
+	return f
+}
+
+// Groups is the number of groups held.
+func (f *Folder) Groups() int { return f.groups.size() }
+
+// Bytes is about how much memory the states held take.
+func (f *Folder) Bytes() int {
+	n := f.groups.memory()
+	for _, d := range f.dicts {
+		n += d.memory()
+	}
+	for i := range f.cols {
+		n += f.cols[i].bytes()
+	}
+	return n
+}
+
+// Reset forgets the states held.
+func (f *Folder) Reset() {
+	f.groups.reset()
+	for d := range f.dicts {
+		f.dicts[d] = newDict()
+	}
+	for i := range f.cols {
+		f.cols[i].reset()
+	}
+}
+
+// Take returns the states held as blocks of at most MaxBlock bytes and forgets them.
+func (f *Folder) Take() []*States {
+	blocks := f.view().Split(MaxBlock, nil)
+	f.Reset()
+	return blocks
+}
+
+// view is the states held as a block that shares memory with the folder.
+func (f *Folder) view() *States {
+	s := &States{N: f.groups.size(), Buckets: f.groups.buckets, Cols: f.cols}
+	for d := range f.dicts {
+		s.Dims = append(s.Dims, f.dicts[d].dim(f.groups.codes[d]))
+	}
+	return s
+}
+
+// chunkRows is how many rows are worked on at once: few enough for the columns in hand to stay in
+// the processor's cache.
+const chunkRows = 8192
+
+// Add folds a batch. It fails only if a column that the view reads is not there.
+func (f *Folder) Add(rows *event.Rows) error {
+	if rows.N == 0 {
+		return nil
+	}
+	if err := f.bind(rows); err != nil {
+		return err
+	}
+	if rows.N <= chunkRows {
+		f.add(rows)
+		return nil
+	}
+	part := event.Rows{Schema: rows.Schema, Cols: make([]column.Vec, len(rows.Cols))}
+	for from := 0; from < rows.N; from += chunkRows {
+		part.N = min(chunkRows, rows.N-from)
+		for i := range rows.Cols {
+			part.Cols[i] = slice(&rows.Cols[i], from, from+part.N)
+		}
+		f.add(&part)
+	}
+	return nil
+}
+
+// slice is values [from, to) of a column, sharing its memory.
+func slice(v *column.Vec, from, to int) column.Vec {
+	out := column.Vec{Kind: v.Kind, Len: to - from, Bytes: v.Bytes, Offs: v.Offs}
+	if v.Valid != nil {
+		out.Valid = v.Valid[from:to]
+	}
+	switch v.Kind {
+	case column.Double:
+		out.Floats = v.Floats[from:to]
+	case column.String, column.JSON:
+		out.Offs = v.Offs[from : to+1]
+	case column.List:
+		out.ListOffs = v.ListOffs[from : to+1]
+	case column.Long, column.Boolean, column.Timestamptz, column.Date:
+		out.Ints = v.Ints[from:to]
+	case column.Invalid:
+	}
+	return out
+}
+
+func (f *Folder) add(rows *event.Rows) {
+	if f.failed {
+		clear(f.errs)
+		f.failed = false
+	}
+	f.judge(rows)
+	f.choose()
+	if len(f.rows) == 0 {
+		return
+	}
+	f.group(rows)
+	for i := range f.plan.inputs {
+		f.foldInput(rows, &f.plan.inputs[i])
+	}
+	f.foldHidden(rows)
+}
+
+// bind prepares the expressions for the schema of the rows.
+func (f *Folder) bind(rows *event.Rows) error {
+	if f.plan == nil || f.plan.schema != rows.Schema {
+		f.plan = newPlan(f.c, rows.Schema)
+	}
+	for i, need := range f.plan.needs {
+		if need && rows.Cols[i].Kind == column.Invalid {
+			return fmt.Errorf("folding view %s: column %s was not read", f.c.Name, rows.Schema.Columns()[i].Name)
+		}
+	}
+	if f.plan.time < 0 || f.plan.event < 0 || f.plan.recv < 0 {
+		return fmt.Errorf("folding view %s: column %s is not of stream %s", f.c.Name, f.c.Time, rows.Schema.Stream.Name)
+	}
+	return nil
+}
+
+func newPlan(c *metric.Compiled, s *event.Schema) *plan {
+	p := &plan{
+		schema: s, time: s.Index(c.Time), event: s.Index(event.ColumnEventTime), recv: s.Index(event.ColumnReceivedAt),
+		index: map[string]int{}, needs: c.Columns(s),
+	}
+	p.filter = p.add(c.Filter)
+	for _, d := range c.Dims {
+		p.dims = append(p.dims, p.add(d.Expr))
+	}
+	at := map[[2]int]int{}
+	for i, st := range c.States {
+		if st.Op == metric.OpErrors || st.Op == metric.OpLate || st.Op == metric.OpLateDropped {
+			continue
+		}
+		key := [2]int{p.add(st.Expr), p.add(st.Filter)}
+		j, ok := at[key]
+		if !ok {
+			j = len(p.inputs)
+			at[key] = j
+			p.inputs = append(p.inputs, input{expr: key[0], filter: key[1]})
+		}
+		p.inputs[j].states = append(p.inputs[j].states, i)
+	}
+	return p
+}
+
+func (p *plan) add(e *expr.Expr) int {
+	if e == nil {
+		return -1
+	}
+	text := e.Canonical()
+	i, ok := p.index[text]
+	if !ok {
+		i = len(p.progs)
+		p.index[text] = i
+		p.progs = append(p.progs, e.NewProgram(p.schema.Index))
+	}
+	return i
+}
+
+// judge gives every row its bucket and fate.
+func (f *Folder) judge(rows *event.Rows) {
+	p, n := f.plan, rows.N
+	f.buckets, f.fates = sized(f.buckets, n), sized(f.fates, n)
+	when, eventTime, received := &rows.Cols[p.time], rows.Cols[p.event].Ints, rows.Cols[p.recv].Ints
+	for i := range n {
+		f.fates[i] = rowIn
+		us := when.Ints[i]
+		switch {
+		case when.IsNull(i):
+			f.fates[i] = rowFailed
+			f.fail(i, n)
+			us = eventTime[i] // it has no time of the view; its failure is booked where it happened
+		case us < f.c.From:
+			f.fates[i] = rowOut
+		case f.c.Late >= 0 && received[i]-eventTime[i] > f.c.Late:
+			f.fates[i] = rowDropped
+		}
+		f.buckets[i] = f.clock.Start(f.c.Grain, us)
+	}
+	if p.filter < 0 {
+		return
+	}
+	prog := p.progs[p.filter]
+	keep := prog.Eval(rows.Cols, n)
+	_, bad := prog.Failed()
+	for i := range n {
+		if f.fates[i] == rowOut || (keep.Ints[i] != 0 && !keep.IsNull(i)) {
+			continue
+		}
+		f.fates[i] = rowOut
+		if bad != nil && bad[i] {
+			f.fates[i] = rowFailed
+			f.fail(i, n)
+		}
+	}
+}
+
+func (f *Folder) fail(i, n int) {
+	f.errs = sized(f.errs, n)
+	if !f.failed {
+		clear(f.errs)
+		f.failed = true
+	}
+	if f.errs[i] < 255 {
+		f.errs[i]++
+	}
+}
+
+// choose lists the rows that get a group.
+func (f *Folder) choose() {
+	f.rows = f.rows[:0]
+	for i, x := range f.fates {
+		if x != rowOut {
+			f.rows = append(f.rows, int32(i))
+		}
+	}
+	f.keys = sized(f.keys, len(f.rows))
+	for k, r := range f.rows {
+		f.keys[k] = f.buckets[r]
+	}
+}
+
+// group gives every chosen row its group.
+func (f *Folder) group(rows *event.Rows) {
+	for d, at := range f.plan.dims {
+		f.codes[d] = sized(f.codes[d], len(f.rows))
+		f.dicts[d].codes(f.eval(at, rows, f.rows), f.rows, f.codes[d])
+	}
+	f.gids = sized(f.gids, len(f.rows))
+	f.groups.assign(f.keys, f.codes, f.gids)
+	for i := range f.cols {
+		f.cols[i].grow(f.groups.size())
+	}
+	// from here on rows that are only booked somewhere are left aside
+	f.inRows, f.inGids = f.inRows[:0], f.inGids[:0]
+	for k, r := range f.rows {
+		if f.fates[r] == rowIn {
+			f.inRows, f.inGids = append(f.inRows, r), append(f.inGids, f.gids[k])
+		}
+	}
+}
+
+// eval runs a program; its failures count for the given rows.
+func (f *Folder) eval(prog int, rows *event.Rows, of []int32) *column.Vec {
+	p := f.plan.progs[prog]
+	v := p.Eval(rows.Cols, rows.N)
+	if n, bad := p.Failed(); n > 0 {
+		for _, r := range of {
+			if bad[r] {
+				f.fail(int(r), rows.N)
+			}
+		}
+	}
+	return v
+}
+
+// foldInput folds one value under one filter into the states that keep something of it.
+func (f *Folder) foldInput(rows *event.Rows, x *input) {
+	chosen, gids := f.inRows, f.inGids
+	if x.filter >= 0 {
+		keep := f.eval(x.filter, rows, f.inRows)
+		f.subRows, f.subGids = f.subRows[:0], f.subGids[:0]
+		for k, r := range f.inRows {
+			if keep.Ints[r] != 0 && !keep.IsNull(int(r)) {
+				f.subRows, f.subGids = append(f.subRows, r), append(f.subGids, f.inGids[k])
+			}
+		}
+		chosen, gids = f.subRows, f.subGids
+	}
+	if x.expr < 0 {
+		counts := f.cols[x.states[0]].Ints
+		for _, g := range gids {
+			counts[g]++
+		}
+		return
+	}
+	v := f.eval(x.expr, rows, chosen)
+	for _, s := range x.states {
+		f.cols[s].fold(v, f.c.States[s].Op, chosen, gids)
+	}
+}
+
+// foldHidden counts failures, rows left out and late rows.
+func (f *Folder) foldHidden(rows *event.Rows) {
+	errs, drops := f.cols[metric.StateErrors].Ints, f.cols[metric.StateLateDropped].Ints
+	received, when := rows.Cols[f.plan.recv].Ints, rows.Cols[f.plan.time].Ints
+	for k, r := range f.rows {
+		g := f.gids[k]
+		if f.failed && f.errs[r] > 0 {
+			errs[g] += int64(f.errs[r])
+		}
+		switch f.fates[r] {
+		case rowDropped:
+			drops[g]++
+		case rowIn:
+			since := received[r] - f.c.Grace
+			if since < when[r] {
+				continue // the common case: not late for any grain
+			}
+			for grain := f.c.Grain; grain <= calendar.Year; grain++ {
+				if since >= f.lates[grain].End(grain, when[r]) {
+					f.cols[f.c.LateState(grain)].Ints[g]++
+				}
+			}
+		case rowOut, rowFailed:
+		}
+	}
+}

@@ -1,0 +1,254 @@
+package fold
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/pinflow/pinflow/internal/calendar"
+	"github.com/pinflow/pinflow/internal/metric"
+)
+
+// Grouping says how Regroup groups: by a bucket and some of the dimensions.
+type Grouping struct {
+	Grain  calendar.Grain  // of the buckets; None: no time, bucket 0
+	Clock  *calendar.Clock // of the zone that the buckets start in; nil: the view's
+	Dims   []int           // stored dimensions, in the order of the result
+	States []int           // states, in the order of the result
+	From   int64           // rows with From ≤ bucket start < To; To 0: no limits
+	To     int64
+	Match  []Match // all of them have to hold
+	Top    *Top    // nil: every group is kept
+}
+
+// Top names the groups that are kept; the others become one, whose every dimension is Other. States
+// merge, so that one is exact.
+type Top struct {
+	Kept  map[string]int // by Key
+	Other string         // has to be a value of no kept group
+}
+
+// Match keeps the rows whose dimension value it accepts. It is asked once per distinct value.
+type Match struct {
+	Dim  int
+	Keep func(text []byte, null bool) bool
+}
+
+// Merge merges blocks of a view into one of its grain with all dimensions and states.
+func Merge(c *metric.Compiled, blocks ...*States) (*States, error) {
+	return Regroup(c, Everything(c, c.Grain), blocks...)
+}
+
+// Everything is the grouping by all dimensions, with all states.
+func Everything(c *metric.Compiled, grain calendar.Grain) Grouping {
+	g := Grouping{Grain: grain}
+	for d := range c.Dims {
+		g.Dims = append(g.Dims, d)
+	}
+	for s := range c.States {
+		g.States = append(g.States, s)
+	}
+	return g
+}
+
+// Regroup merges blocks of a view, of any grains not coarser than the grouping's. It fails if a
+// block is not of this view.
+func Regroup(c *metric.Compiled, by Grouping, blocks ...*States) (*States, error) {
+	if by.Clock == nil {
+		by.Clock = calendar.NewClock(c.Zone)
+	}
+	m := newMerger(by)
+	for _, s := range by.States {
+		m.cols = append(m.cols, Column{Type: TypeOf(c.States[s])})
+	}
+	for i, b := range blocks {
+		if err := Fits(c, b); err != nil {
+			return nil, fmt.Errorf("merging block %d: %w", i, err)
+		}
+		m.add(b)
+	}
+	return m.states(), nil
+}
+
+// Group groups the block's own rows: Dims and States are indices into it. Without a Clock, the
+// grain has to be None.
+func (s *States) Group(by Grouping) *States {
+	if by.Clock == nil {
+		by.Clock, by.Grain = &calendar.Clock{}, calendar.None
+	}
+	m := newMerger(by)
+	for _, c := range by.States {
+		m.cols = append(m.cols, Column{Type: s.Cols[c].Type})
+	}
+	m.add(s)
+	return m.states()
+}
+
+// Fits tells whether the block has the columns of the view.
+func Fits(c *metric.Compiled, b *States) error {
+	if len(b.Dims) != len(c.Dims) || len(b.Cols) != len(c.States) {
+		return fmt.Errorf("a block of %d dimensions and %d states, the view has %d and %d",
+			len(b.Dims), len(b.Cols), len(c.Dims), len(c.States))
+	}
+	for i := range b.Cols {
+		if want := TypeOf(c.States[i]); b.Cols[i].Type != want {
+			return fmt.Errorf("state %d is %s, the view has %s", i, b.Cols[i].Type, want)
+		}
+	}
+	return nil
+}
+
+type merger struct {
+	by     Grouping
+	dicts  []*dict
+	groups *groups
+	cols   []Column
+
+	rows  []int32
+	keys  []int64
+	codes [][]uint32
+	gids  []uint32
+
+	combos combos   // of the codes before the rest is put together
+	ids    []uint32 // of the batch in hand
+	kept   []uint8  // by combo: 0 not asked yet, 1 kept, 2 other
+	key    []byte
+}
+
+func newMerger(by Grouping) *merger {
+	m := &merger{by: by, groups: newGroups(len(by.Dims)), codes: make([][]uint32, len(by.Dims))}
+	for range by.Dims {
+		m.dicts = append(m.dicts, newDict())
+	}
+	return m
+}
+
+func (m *merger) states() *States {
+	s := &States{N: m.groups.size(), Buckets: m.groups.buckets, Cols: m.cols}
+	for d := range m.dicts {
+		s.Dims = append(s.Dims, m.dicts[d].dim(m.groups.codes[d]))
+	}
+	return s
+}
+
+func (m *merger) add(b *States) {
+	m.choose(b)
+	if len(m.rows) == 0 {
+		return
+	}
+	m.keys = sized(m.keys, len(m.rows))
+	last, start := int64(-1<<63), int64(0)
+	for k, r := range m.rows { // mostly in order of time
+		if x := b.Buckets[r]; x != last {
+			last, start = x, m.by.Clock.Start(m.by.Grain, x)
+		}
+		m.keys[k] = start
+	}
+	for i, d := range m.by.Dims {
+		dim := &b.Dims[d]
+		recode := make([]uint32, dim.Texts()+1)
+		m.codes[i] = sized(m.codes[i], len(m.rows))
+		for k, r := range m.rows {
+			code := dim.Codes[r]
+			if code != 0 && recode[code] == 0 {
+				recode[code] = m.dicts[i].code(dim.Text(code))
+			}
+			m.codes[i][k] = recode[code]
+		}
+	}
+	if m.by.Top != nil {
+		m.restToOther()
+	}
+	m.gids = sized(m.gids, len(m.rows))
+	m.groups.assign(m.keys, m.codes, m.gids)
+	for i, s := range m.by.States {
+		m.cols[i].grow(m.groups.size())
+		m.cols[i].merge(&b.Cols[s], m.rows, m.gids)
+	}
+}
+
+// choose lists the rows in range that match.
+func (m *merger) choose(b *States) {
+	m.rows = m.rows[:0]
+	all := m.by.To == 0
+	for i, bucket := range b.Buckets {
+		if all || (bucket >= m.by.From && bucket < m.by.To) {
+			m.rows = append(m.rows, int32(i))
+		}
+	}
+	for _, match := range m.by.Match {
+		dim := &b.Dims[match.Dim]
+		keep := make([]bool, dim.Texts()+1)
+		keep[0] = match.Keep(nil, true)
+		for code := 1; code < len(keep); code++ {
+			keep[code] = match.Keep(dim.Text(uint32(code)), false)
+		}
+		kept := m.rows[:0]
+		for _, r := range m.rows {
+			if keep[dim.Codes[r]] {
+				kept = append(kept, r)
+			}
+		}
+		m.rows = kept
+	}
+}
+
+// restToOther gives the rows of groups that are not kept the codes of the other one.
+func (m *merger) restToOther() {
+	ids := m.combos.assign(m.codes, len(m.rows), &m.ids)
+	other := make([]uint32, len(m.dicts))
+	for d := range other {
+		other[d] = m.dicts[d].code([]byte(m.by.Top.Other))
+	}
+	for k := range m.rows {
+		id := int(ids[k])
+		if id >= len(m.kept) {
+			m.kept = append(m.kept, make([]uint8, id+1-len(m.kept))...)
+		}
+		if m.kept[id] == 0 {
+			m.kept[id] = m.judge(k)
+		}
+		if m.kept[id] == 2 {
+			for d := range other {
+				m.codes[d][k] = other[d]
+			}
+		}
+	}
+}
+
+func (m *merger) judge(k int) uint8 {
+	m.key = m.key[:0]
+	for d := range m.dicts {
+		var text []byte
+		code := m.codes[d][k]
+		if code != 0 {
+			text = m.dicts[d].text(code)
+		}
+		m.key = appendKey(m.key, text, code == 0)
+	}
+	if _, ok := m.by.Top.Kept[string(m.key)]; ok {
+		return 1
+	}
+	return 2
+}
+
+// Key names the group of dimension values of a row by its texts.
+func (s *States) Key(row int) string {
+	var key []byte
+	for d := range s.Dims {
+		var text []byte
+		code := s.Dims[d].Codes[row]
+		if code != 0 {
+			text = s.Dims[d].Text(code)
+		}
+		key = appendKey(key, text, code == 0)
+	}
+	return string(key)
+}
+
+func appendKey(dst, text []byte, null bool) []byte {
+	if null {
+		return append(dst, 0)
+	}
+	dst = binary.AppendUvarint(append(dst, 1), uint64(len(text)))
+	return append(dst, text...)
+}
