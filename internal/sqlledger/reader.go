@@ -1,0 +1,209 @@
+package sqlledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/ledger"
+)
+
+// tiers from fine to coarse: ledger.TierOf is the index.
+var tiers = [...]string{"minute", "hour", "day"}
+
+// Read implements ledger.Reader.
+func (d *DB) Read(ctx context.Context, q ledger.Read) (*ledger.Data, error) {
+	var data ledger.Data
+	err := d.read(ctx, func(x *tx) error { return x.readView(ctx, q, &data) })
+	if err != nil {
+		return nil, fmt.Errorf("reading view %s: %w", q.View, err)
+	}
+	return &data, nil
+}
+
+func (x *tx) readView(ctx context.Context, q ledger.Read, data *ledger.Data) error {
+	views, err := x.views(ctx, q.View)
+	if err != nil {
+		return err
+	}
+	if q.View == "" || len(views) == 0 || !pick(&views[0], &data.Version) {
+		return fault.New(fault.Record, "unknown_view", "there is no view %q", q.View)
+	}
+	data.View = views[0]
+	streams, err := x.streams(ctx, data.View.Stream)
+	if err != nil {
+		return err
+	}
+	data.Stream = streams[0]
+	if data.Positions, err = x.positions(ctx, ledger.Live); err != nil {
+		return err
+	}
+	if data.Lake, err = x.lakeVector(ctx); err != nil {
+		return err
+	}
+	if data.CompleteTo, err = x.completeTo(ctx, data.View.Stream, ledger.Live, data.Positions); err != nil {
+		return err
+	}
+	if data.NewestSeal, err = x.newestSeal(ctx); err != nil {
+		return err
+	}
+	var earliest sql.NullInt64
+	if _, err = x.one(ctx, []any{&earliest}, `SELECT min(from_bucket) FROM segments s JOIN writes w ON w.id = s.write_id
+	    WHERE s.version = ? AND w.state = 'sealed'`, data.Version.ID); err != nil {
+		return err
+	}
+	data.Earliest = earliest.Int64
+	if data.Segments, err = x.segmentsIn(ctx, q, data.Version.ID); err != nil {
+		return err
+	}
+	return x.fill(ctx, data.Segments, q.Cached)
+}
+
+// pick finds the version that answers: the serving one, or the first one while it is built.
+func pick(v *ledger.View, version *ledger.ViewVersion) bool {
+	for _, state := range [...]string{ledger.Serving, ledger.Building} {
+		for i := range v.Versions {
+			if v.Versions[i].State == state {
+				*version = v.Versions[i]
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// newestSeal numbers the newest sealed write.
+func (x *tx) newestSeal(ctx context.Context) (int64, error) {
+	var n int64
+	_, err := x.one(ctx, []any{&n}, "SELECT coalesce(max(seal), 0) FROM writes")
+	return n, err
+}
+
+const segmentColumns = "s.id, s.version, s.tier, s.from_bucket, s.to_bucket, s.n_rows, s.source, s.rolled, s.write_id, s.bytes"
+
+func scanSegment(r *sql.Rows, more ...any) (ledger.Segment, error) {
+	var s ledger.Segment
+	var rolled int64
+	err := r.Scan(append([]any{&s.ID, &s.Version, &s.Tier, &s.From, &s.To, &s.Rows, &s.Source, &rolled, &s.Write, &s.Bytes}, more...)...)
+	s.Rolled = rolled != 0
+	return s, err
+}
+
+// segments lists sealed segments without their data.
+func (x *tx) segments(ctx context.Context, where string, args ...any) ([]ledger.Segment, error) {
+	var all []ledger.Segment
+	err := x.each(ctx, func(r *sql.Rows) error {
+		s, err := scanSegment(r)
+		all = append(all, s)
+		return err
+	}, "SELECT "+segmentColumns+` FROM segments s JOIN writes w ON w.id = s.write_id
+	    WHERE w.state = 'sealed' AND `+where+" ORDER BY s.id", args...)
+	return all, err
+}
+
+func (x *tx) segmentsIn(ctx context.Context, q ledger.Read, version int64) ([]ledger.Segment, error) {
+	asked := ledger.TierOf(q.Tier)
+	if q.Tier == "" {
+		asked = 0
+	}
+	if asked < 0 {
+		return nil, fault.New(fault.Record, "unknown_tier", "there is no tier %q", q.Tier)
+	}
+	var all []ledger.Segment
+	for i, tier := range tiers[:asked+1] {
+		// A finer segment that was rolled up is in the coarser tier already.
+		some, err := x.segments(ctx, "s.version = ? AND s.tier = ? AND s.to_bucket >= ? AND s.from_bucket < ? AND s.rolled <= ?",
+			version, tier, q.From, q.To, flag(i == asked))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+// fill loads the data of the segments that are not cached, with one prepared statement.
+func (x *tx) fill(ctx context.Context, segs []ledger.Segment, cached func(int64) bool) error {
+	const query = "SELECT data FROM segments WHERE id = ?"
+	var stmt *sql.Stmt
+	for i := range segs {
+		s := &segs[i]
+		if cached != nil && cached(s.ID) {
+			continue
+		}
+		if stmt == nil {
+			var err error
+			if stmt, err = x.PrepareContext(ctx, x.d.rebind(query)); err != nil {
+				return x.wrap(query, err)
+			}
+			defer stmt.Close() //nolint:errcheck // it ends with the transaction at the latest
+		}
+		if err := stmt.QueryRowContext(ctx, s.ID).Scan(&s.Data); err != nil {
+			return x.wrap(query, err)
+		}
+	}
+	return nil
+}
+
+// Status implements ledger.Reader.
+func (d *DB) Status(ctx context.Context) (*ledger.Status, error) {
+	s := ledger.Status{Segments: map[string]int64{}, NewestMarks: map[string]ledger.Mark{}}
+	err := d.read(ctx, func(x *tx) error {
+		_, err := x.one(ctx, []any{&s.OpenWrites, &s.UncommittedFiles}, `SELECT (SELECT count(*) FROM writes WHERE state = 'open'),
+		    (SELECT count(*) FROM lake_files f JOIN writes w ON w.id = f.write_id WHERE f.committed = 0 AND w.state = 'sealed')`)
+		if err != nil {
+			return err
+		}
+		err = x.each(ctx, func(r *sql.Rows) error {
+			var tier string
+			var n, bytes int64
+			err := r.Scan(&tier, &n, &bytes)
+			s.Segments[tier] = n
+			s.SegmentBytes += bytes
+			return err
+		}, "SELECT tier, count(*), CAST(sum(bytes) AS BIGINT) FROM segments GROUP BY tier")
+		if err != nil {
+			return err
+		}
+		err = x.each(ctx, func(r *sql.Rows) error {
+			var l ledger.LeaseInfo
+			var expires sql.NullInt64
+			err := r.Scan(&l.Name, &l.Holder, &l.Number, &expires)
+			l.Expires = moment(expires)
+			s.Leases = append(s.Leases, l)
+			return err
+		}, "SELECT name, holder, number, expires FROM leases WHERE holder <> '' ORDER BY name")
+		if err != nil {
+			return err
+		}
+		return x.newestMarks(ctx, s.NewestMarks)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the ledger's status: %w", err)
+	}
+	return &s, nil
+}
+
+func (x *tx) newestMarks(ctx context.Context, marks map[string]ledger.Mark) error {
+	var names []string
+	err := x.each(ctx, func(r *sql.Rows) error {
+		var name string
+		err := r.Scan(&name)
+		names = append(names, name)
+		return err
+	}, "SELECT name FROM streams")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		m, err := x.mark(ctx, name, "1 = 1 ORDER BY at DESC")
+		if err != nil {
+			return err
+		}
+		if m != nil {
+			marks[name] = *m
+		}
+	}
+	return nil
+}
