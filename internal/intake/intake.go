@@ -1,0 +1,347 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/span"
+)
+
+// Config of an intake.
+type Config struct {
+	Unit        ledger.Unit
+	Owner       string        // names this process in the ledger
+	MaxPoll     int           // records a poll; 0: 20,000
+	EpochEvery  time.Duration // how often the epochs are asked; 0: 1 s
+	RetryFirst  time.Duration // first wait after a transient fault; doubles; 0: 50 ms
+	RetryMost   time.Duration // longest wait; 0: 5 s
+	DrainBudget time.Duration // for the last flush; 0: 10 s
+}
+
+// Intake reads the partitions that its group gives it into a Sink.
+type Intake struct {
+	cfg   Config
+	log   *slog.Logger
+	store Store
+	open  Opener
+	sink  Sink
+
+	src     Source
+	cat     *Catalogue
+	held    map[TP]*Partition
+	failed  error // of a handler: ends Run
+	redo    bool  // what was held is dropped: go on from the ledger's positions
+	checked time.Time
+}
+
+// New returns an intake that has started nothing.
+func New(cfg Config, log *slog.Logger, store Store, open Opener, sink Sink) *Intake {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&cfg.EpochEvery, time.Second)
+	def(&cfg.RetryFirst, 50*time.Millisecond)
+	def(&cfg.RetryMost, 5*time.Second)
+	def(&cfg.DrainBudget, 10*time.Second)
+	if cfg.MaxPoll == 0 {
+		cfg.MaxPoll = 20_000
+	}
+	return &Intake{cfg: cfg, log: log, store: store, open: open, sink: sink, held: map[TP]*Partition{}}
+}
+
+// Run reads until ctx ends, then seals what it holds and leaves the group. When somebody took a
+// partition over, or log or ledger are away for a moment, it joins the group again: whether this member
+// still has its partitions is for the group to say.
+func (in *Intake) Run(ctx context.Context) error {
+	wait := in.cfg.RetryFirst
+	for {
+		joined := time.Now()
+		err := in.session(ctx)
+		if err == nil || !in.again(err) {
+			return err
+		}
+		if time.Since(joined) > time.Minute {
+			wait = in.cfg.RetryFirst
+		}
+		in.log.Warn("joining the group again", "unit", in.cfg.Unit, "wait", wait, "cause", err)
+		if sleep(ctx, wait) != nil {
+			return nil
+		}
+		wait = min(2*wait, in.cfg.RetryMost)
+	}
+}
+
+// again tells whether a new membership may set right what ended the last one.
+func (in *Intake) again(err error) bool {
+	switch fault.KindOf(err) {
+	case fault.Transient, fault.Stale, fault.Lost, fault.Ambiguous:
+		return true
+	case fault.Unknown, fault.Record, fault.Config, fault.Corrupt:
+	}
+	return errors.Is(err, errTopics)
+}
+
+// session is one membership of the group.
+func (in *Intake) session(ctx context.Context) (err error) {
+	in.failed = nil
+	if err := in.reload(ctx); err != nil {
+		return ended(ctx, err)
+	}
+	topics := in.cat.Topics(in.cfg.Unit)
+	in.src, err = in.open(ctx, topics, in)
+	if err != nil {
+		return ended(ctx, fmt.Errorf("joining the group of the %s unit: %w", in.cfg.Unit, err))
+	}
+	defer func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), in.cfg.DrainBudget)
+		defer cancel()
+		if err == nil {
+			err = in.flush(last)
+		}
+		in.forget()
+		err = errors.Join(err, in.src.Close(last))
+	}()
+	for ctx.Err() == nil {
+		if err := in.step(ctx); err != nil {
+			return ended(ctx, err)
+		}
+		if !slices.Equal(topics, in.cat.Topics(in.cfg.Unit)) {
+			if err := in.flush(ctx); err != nil {
+				return ended(ctx, err)
+			}
+			return errTopics
+		}
+	}
+	return nil
+}
+
+// errTopics ends a session: the group must hear of new topics.
+var errTopics = errors.New("the set of topics changed")
+
+// step reads what has come and seals what is due.
+func (in *Intake) step(ctx context.Context) error {
+	wait, cancel := context.WithDeadline(ctx, in.wake())
+	fetches, err := in.src.Poll(wait, in.cfg.MaxPoll)
+	cancel()
+	if in.failed != nil {
+		return in.failed
+	}
+	if err != nil && ctx.Err() == nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("reading the log: %w", err)
+	}
+	if in.redo {
+		return in.restart(ctx) // before what was fetched: it is read again
+	}
+	for _, f := range fetches {
+		if err := in.take(ctx, f); err != nil {
+			return err
+		}
+	}
+	if by := in.sink.FlushBy(); !by.IsZero() && !time.Now().Before(by) {
+		if err := in.flush(ctx); err != nil {
+			return err
+		}
+	}
+	if err := in.watch(ctx); err != nil || !in.redo {
+		return err
+	}
+	return in.restart(ctx)
+}
+
+func (in *Intake) take(ctx context.Context, f Fetch) error {
+	p := in.held[f.TP]
+	if p == nil || f.To <= p.Next {
+		return nil // given back, or read again after a seek: what was sealed is known
+	}
+	if f.From != p.Next {
+		return fault.New(fault.Corrupt, "hole_in_reading", "reading %s/%d: got offset %d, expected %d", f.TP.Topic, f.TP.Partition, f.From, p.Next)
+	}
+	return in.sink.Add(ctx, p.slice(f))
+}
+
+// wake is when the next thing other than reading is due.
+func (in *Intake) wake() time.Time {
+	next := in.checked.Add(in.cfg.EpochEvery)
+	if by := in.sink.FlushBy(); !by.IsZero() && by.Before(next) {
+		return by
+	}
+	return next
+}
+
+// watch asks now and then whether the catalogue moved.
+func (in *Intake) watch(ctx context.Context) error {
+	if time.Since(in.checked) < in.cfg.EpochEvery {
+		return nil
+	}
+	in.checked = time.Now()
+	epochs, err := in.store.Epochs(ctx)
+	if err != nil {
+		if fault.Is(err, fault.Transient) {
+			return nil // go on with what is known: a seal compares epochs anyway
+		}
+		return fmt.Errorf("asking the epochs: %w", err)
+	}
+	for name, epoch := range epochs {
+		if s := in.cat.Stream(name); s == nil || s.Epoch != epoch {
+			if err := in.flush(ctx); err != nil {
+				return err
+			}
+			in.redo = true
+			return nil
+		}
+	}
+	return nil
+}
+
+// flush seals what is held; what the ledger fences is dropped and read again.
+func (in *Intake) flush(ctx context.Context) error {
+	if in.redo {
+		return nil // what the partitions say they hold was dropped
+	}
+	parts := make([]*Partition, 0, len(in.held))
+	for _, p := range in.held {
+		parts = append(parts, p)
+	}
+	slices.SortFunc(parts, func(a, b *Partition) int { return a.Key.Compare(b.Key) })
+	for wait := in.cfg.RetryFirst; ; wait = min(2*wait, in.cfg.RetryMost) {
+		err := in.sink.Flush(ctx, parts)
+		if err == nil {
+			return nil
+		}
+		switch fault.KindOf(err) {
+		case fault.Transient:
+			in.log.Warn("sealing failed, trying again", "unit", in.cfg.Unit, "wait", wait, "error", err)
+			if stop := sleep(ctx, wait); stop != nil {
+				return errors.Join(err, stop)
+			}
+		case fault.Stale, fault.Ambiguous:
+			// The ledger is the truth: whether the seal landed or not, reading goes on at its position.
+			// Not here: inside a group callback nothing may seek.
+			in.log.Info("reading again from the ledger's positions", "unit", in.cfg.Unit, "cause", err)
+			return in.dropped(nil)
+		default:
+			return in.dropped(err)
+		}
+	}
+}
+
+// dropped lets go of all that is held: until reading restarts, nothing may be sealed.
+func (in *Intake) dropped(err error) error {
+	in.sink.Drop()
+	in.redo = true
+	return err
+}
+
+// restart drops all that is held, re-reads the catalogue and goes on where the ledger stands. Until every
+// partition is rewound nothing may be sealed: one that is not still counts what was dropped.
+func (in *Intake) restart(ctx context.Context) error {
+	in.redo = true
+	in.sink.Drop()
+	if err := in.reload(ctx); err != nil {
+		return err
+	}
+	at, err := in.store.PositionsOf(ctx, in.cfg.Unit)
+	if err != nil {
+		return fmt.Errorf("reading positions: %w", err)
+	}
+	for tp, p := range in.held {
+		s := in.cat.Stream(p.Stream.Name)
+		if s == nil {
+			delete(in.held, tp)
+			continue
+		}
+		p.Stream = s
+		if err := in.rewind(ctx, p, at[p.Key]); err != nil {
+			return err
+		}
+		in.src.Seek(tp, p.Next)
+	}
+	in.redo = false
+	return nil
+}
+
+func (in *Intake) reload(ctx context.Context) error {
+	snap, err := in.store.Load(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the catalogue: %w", err)
+	}
+	cat, err := NewCatalogue(snap)
+	if err != nil {
+		return err
+	}
+	in.cat, in.checked = cat, time.Now()
+	return in.sink.Catalogue(cat)
+}
+
+// rewind sets a partition to a position and rebuilds its window from the log before it.
+func (in *Intake) rewind(ctx context.Context, p *Partition, at int64) error {
+	p.Sealed, p.Next, p.Counts = at, at, ledger.Counts{}
+	dedup := p.Stream.Newest().Stream.Dedup
+	p.window = span.NewWindow(dedup.Records, dedup.Within)
+	start, err := in.src.Start(ctx, p.TP)
+	if err != nil {
+		return fmt.Errorf("asking for the start of %s/%d: %w", p.TP.Topic, p.TP.Partition, err)
+	}
+	if start > at {
+		return truncated(p, "log_truncated", "the log starts at offset %d, after the unit's position %d", start, at)
+	}
+	from := max(0, at-p.window.Records())
+	if start > from && start > p.horizon {
+		return truncated(p, "window_truncated", "the log starts at offset %d, inside the dedup window [%d, %d)", start, from, at)
+	}
+	from = max(from, start)
+	if from == at {
+		return nil
+	}
+	err = in.src.ReadBack(ctx, p.TP, from, at, func(r *event.Record) error {
+		if r.ID != "" {
+			p.window.Seen(span.IDOf(r.DedupKey()), r.Offset, r.Received)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("rebuilding the dedup window of %s/%d from [%d, %d): %w", p.TP.Topic, p.TP.Partition, from, at, err)
+	}
+	return nil
+}
+
+func truncated(p *Partition, code, format string, args ...any) error {
+	return fault.New(fault.Config, code, format, args...).
+		At("%s/%d", p.TP.Topic, p.TP.Partition).
+		WithAdvice("records between were deleted before pinflow read them; accept it with: pinflow topics accept-reset %s", p.TP.Topic)
+}
+
+// forget drops all that is held and every partition.
+func (in *Intake) forget() {
+	in.sink.Drop()
+	clear(in.held)
+	in.redo = false
+}
+
+// ended hides what only says that we were asked to stop.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return nil
+	}
+	return err
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

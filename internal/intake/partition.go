@@ -1,0 +1,134 @@
+package intake
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/span"
+)
+
+// Catalogue is the ledger's snapshot with its schemas compiled.
+type Catalogue struct {
+	*ledger.Snapshot
+	streams map[string]*Stream
+	topics  map[string]ledger.Log // open Kafka logs
+}
+
+// Stream is a stream of the catalogue, ready to use.
+type Stream struct {
+	Name    string
+	Epoch   int64
+	Schemas []*event.Schema // by version − 1
+	Cuts    []span.Vector
+	Views   []ledger.View
+}
+
+// Newest is the schema of the newest version.
+func (s *Stream) Newest() *event.Schema { return s.Schemas[len(s.Schemas)-1] }
+
+// SchemaAt returns the schema in force at an offset, and the offset at which the next one is.
+func (s *Stream) SchemaAt(key span.Key, offset int64) (schema *event.Schema, until int64) {
+	until = int64(1) << 62
+	for i := len(s.Schemas) - 1; i >= 0; i-- {
+		cut := s.Cuts[i][key]
+		if cut <= offset || i == 0 {
+			return s.Schemas[i], until
+		}
+		until = cut
+	}
+	return nil, until
+}
+
+// NewCatalogue compiles the snapshot's schemas.
+func NewCatalogue(snap *ledger.Snapshot) (*Catalogue, error) {
+	c := &Catalogue{Snapshot: snap, streams: map[string]*Stream{}, topics: map[string]ledger.Log{}}
+	for _, s := range snap.Streams {
+		st := &Stream{Name: s.Name, Epoch: s.Epoch}
+		for _, v := range s.Schemas {
+			schema, err := event.CompileAfter(v.Definition, v.Version, s.Schemas[0].Definition)
+			if err != nil {
+				return nil, fmt.Errorf("compiling schema %d of stream %s: %w", v.Version, s.Name, err)
+			}
+			st.Schemas = append(st.Schemas, schema)
+			st.Cuts = append(st.Cuts, v.Cut)
+		}
+		for _, v := range snap.Views {
+			if v.Stream == s.Name {
+				st.Views = append(st.Views, v)
+			}
+		}
+		c.streams[s.Name] = st
+	}
+	for _, l := range snap.Logs {
+		if l.Kind == ledger.KindKafka && l.ClosedAt.IsZero() {
+			c.topics[l.Topic] = l
+		}
+	}
+	return c, nil
+}
+
+// Stream returns a stream by name, nil if there is none.
+func (c *Catalogue) Stream(name string) *Stream { return c.streams[name] }
+
+// Names lists the streams, sorted.
+func (c *Catalogue) Names() []string {
+	var names []string
+	for n := range c.streams {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Topics lists the topics of the open logs that a unit reads, sorted: the live unit reads no dead log.
+func (c *Catalogue) Topics(unit ledger.Unit) []string {
+	var topics []string
+	for t, l := range c.topics {
+		if !l.Dead || unit == ledger.Batch {
+			topics = append(topics, t)
+		}
+	}
+	slices.Sort(topics)
+	return topics
+}
+
+// Partition is a partition that the unit holds.
+type Partition struct {
+	Key    span.Key
+	TP     TP
+	Stream *Stream
+	Dead   bool  // of the stream's dead log
+	Owner  int64 // number of the take-over
+	Sealed int64 // position in the ledger
+	Next   int64 // next offset to read
+	Counts ledger.Counts
+
+	window  *span.Window
+	horizon int64 // before it ids are unknown to both units
+}
+
+// Move is what the next seal says of the partition; false if there is nothing to say.
+func (p *Partition) Move() (ledger.Move, bool) {
+	return ledger.Move{Key: p.Key, Owner: p.Owner, From: p.Sealed, To: p.Next, Counts: p.Counts}, p.Next > p.Sealed
+}
+
+// Settle books that the ledger holds the partition's move.
+func (p *Partition) Settle() { p.Sealed, p.Counts = p.Next, ledger.Counts{} }
+
+// slice books gaps and duplicates of a fetch.
+func (p *Partition) slice(f Fetch) *Slice {
+	s := &Slice{P: p, From: f.From, To: f.To, Records: f.Records, Duplicate: make([]bool, len(f.Records))}
+	for i := range f.Records {
+		r := &f.Records[i]
+		r.Key = p.Key
+		if r.ID != "" && p.window.Seen(span.IDOf(r.DedupKey()), r.Offset, r.Received) {
+			s.Duplicate[i] = true
+			p.Counts.Duplicates++
+		}
+	}
+	p.Counts.Gaps += f.To - f.From - int64(len(f.Records))
+	p.Next = f.To
+	return s
+}
