@@ -1,0 +1,131 @@
+package icelake
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/lake"
+)
+
+// Scan bounds of concurrency and memory: files read at once, and rows a block.
+const (
+	scanFiles = 2
+	scanRows  = 32 << 10
+)
+
+// Scan shows the selected rows to fn, in no particular order, and returns the snapshot that it read (0:
+// the table is empty). A block is valid until fn returns. A column that the table got after a snapshot
+// that is not its newest is not in that snapshot's blocks.
+func (l *Lake) Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block) error) (int64, error) {
+	tbl, err := l.cat.load(ctx, sel.Table)
+	if err != nil {
+		return 0, err
+	}
+	snap := tbl.CurrentSnapshot()
+	if sel.Snapshot != 0 {
+		if snap = tbl.SnapshotByID(sel.Snapshot); snap == nil {
+			return 0, fault.New(fault.Config, "no_snapshot", "table %s has no snapshot %d any more", sel.Table, sel.Snapshot)
+		}
+	}
+	if snap == nil {
+		return 0, nil
+	}
+	opts, err := scanOptions(sel, tbl, snap)
+	if err != nil {
+		return 0, err
+	}
+	scan := tbl.Scan(opts...)
+	defer scan.Close()
+	_, records, err := scan.ToArrowRecords(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("scanning table %s: %w", sel.Table, err)
+	}
+	for rec, err := range records {
+		if err != nil {
+			return 0, fmt.Errorf("scanning table %s: %w", sel.Table, err)
+		}
+		err = show(rec, tbl.Schema(), sel.Columns, fn)
+		rec.Release()
+		if err != nil {
+			return 0, err
+		}
+	}
+	return snap.SnapshotID, nil
+}
+
+func scanOptions(sel lake.Selection, tbl *table.Table, snap *table.Snapshot) ([]table.ScanOption, error) {
+	opts := []table.ScanOption{table.WithMaxConcurrency(scanFiles), table.WithArrowBatchSize(scanRows)}
+	columns, sc := sel.Columns, tbl.Schema()
+	if snap.SnapshotID != tbl.CurrentSnapshot().SnapshotID {
+		// Of a snapshot that is named iceberg-go takes the schema, too.
+		opts = append(opts, table.WithSnapshotID(snap.SnapshotID))
+		if old := schemaOfSnapshot(tbl, snap); old != nil {
+			sc = old
+		}
+	}
+	if columns != nil {
+		have := slices.DeleteFunc(slices.Clone(columns), func(c string) bool {
+			_, known := sc.FindFieldByName(c)
+			_, ever := tbl.Schema().FindFieldByName(c)
+			return ever && !known
+		})
+		// A file that has none of the columns asked for is more than iceberg-go can read.
+		first := tbl.Schemas()[0]
+		if !slices.ContainsFunc(have, func(c string) bool { _, ok := first.FindFieldByName(c); return ok }) {
+			have = append(have, partitionColumn(tbl))
+		}
+		opts = append(opts, table.WithSelectedFields(have...))
+	}
+	if sel.From == 0 && sel.To == 0 {
+		return opts, nil
+	}
+	by := partitionColumn(tbl)
+	to := sel.To
+	if to == 0 {
+		to = math.MaxInt64
+	}
+	ref := iceberg.Reference(by)
+	return append(opts, table.WithRowFilter(iceberg.NewAnd(
+		iceberg.GreaterThanEqual(ref, iceberg.Timestamp(sel.From)), iceberg.LessThan(ref, iceberg.Timestamp(to))))), nil
+}
+
+// partitionColumn is the column by whose day the table is partitioned.
+func partitionColumn(tbl *table.Table) string {
+	spec := tbl.Spec()
+	name, _ := tbl.Schema().FindColumnName(spec.Field(0).SourceID())
+	return name
+}
+
+// schemaOfSnapshot is the schema under which a snapshot was written, nil if it does not say.
+func schemaOfSnapshot(tbl *table.Table, snap *table.Snapshot) *iceberg.Schema {
+	if snap.SchemaID == nil {
+		return nil
+	}
+	return tbl.Schemas()[*snap.SchemaID]
+}
+
+// show hands a record batch to fn as a block of the columns asked for (nil: all).
+func show(rec arrow.RecordBatch, sc *iceberg.Schema, columns []string, fn func(*lake.Block) error) error {
+	b := lake.Block{N: int(rec.NumRows())}
+	for i, f := range rec.Schema().Fields() {
+		field, ok := sc.FindFieldByName(f.Name)
+		if !ok || columns != nil && !slices.Contains(columns, f.Name) {
+			continue
+		}
+		kind := kindOf(field)
+		v, err := fromArrow(rec.Column(i), kind)
+		if err != nil {
+			return fmt.Errorf("reading column %s: %w", f.Name, err)
+		}
+		b.Columns = append(b.Columns, lake.Column{Name: f.Name, Kind: kind, Required: field.Required})
+		b.Cols = append(b.Cols, v)
+	}
+	return fn(&b)
+}

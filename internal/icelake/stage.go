@@ -1,0 +1,263 @@
+package icelake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/codec"
+	"github.com/apache/iceberg-go/table"
+
+	"github.com/pinflow/pinflow/internal/column"
+	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/lake"
+	"github.com/pinflow/pinflow/internal/ledger"
+)
+
+// usPerDay is the length of a UTC day in microseconds.
+const usPerDay = 24 * 60 * 60 * 1e6
+
+// formatVersion is Iceberg's, of every table that we make.
+const formatVersion = 2
+
+// Stage writes rows as synced data files that no table names yet: within a day the rows stay in the
+// order given. The columns of blocks may differ; what a block lacks is NULL. The files are removed again
+// when Stage fails. fault.Transient schema_behind: the table lacks a column, evolve it first.
+func (l *Lake) Stage(ctx context.Context, name string, blocks []lake.Block) ([]ledger.LakeFile, error) {
+	tbl, err := l.stagingTable(ctx, name, blocks)
+	if err != nil {
+		return nil, err
+	}
+	batches, err := byDay(tbl, blocks)
+	if err != nil {
+		return nil, fmt.Errorf("staging for table %s: %w", name, err)
+	}
+	return l.write(ctx, tbl, name, batches)
+}
+
+// write makes data files of batches that are clustered by day.
+func (l *Lake) write(ctx context.Context, tbl *table.Table, name string, batches iter.Seq2[arrow.RecordBatch, error], opts ...table.WriteRecordOption) ([]ledger.LakeFile, error) {
+	sc, err := arrowSchema(tbl)
+	if err != nil {
+		return nil, err
+	}
+	spec := tbl.Spec()
+	var files []ledger.LakeFile
+	opts = append(opts, table.WithClusteredWrite(), table.WithRecordBatchBufferSize(1))
+	for df, err := range table.WriteRecords(ctx, tbl, sc, batches, opts...) {
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("writing data files of table %s: %w", name, err), l.Discard(ctx, files))
+		}
+		entry, err := codec.EncodeDataFile(df, spec, tbl.Schema(), formatVersion)
+		files = append(files, ledger.LakeFile{
+			Table: name, Path: df.FilePath(), Records: df.Count(), Bytes: df.FileSizeBytes(), Entry: entry,
+		})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("encoding manifest entry of %s: %w", df.FilePath(), err), l.Discard(ctx, files))
+		}
+	}
+	return files, nil
+}
+
+// Discard removes files that no commit can ever name. It tries each of them.
+func (l *Lake) Discard(_ context.Context, files []ledger.LakeFile) error {
+	var errs []error
+	for _, f := range files {
+		if err := l.files.Remove(f.Path); err != nil {
+			errs = append(errs, fmt.Errorf("removing unused data file %s: %w", f.Path, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// stagingTable returns the table if it has all columns of the blocks.
+func (l *Lake) stagingTable(ctx context.Context, name string, blocks []lake.Block) (*table.Table, error) {
+	tbl, err := l.cat.load(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if lacks := covers(tbl.Schema(), blocks); lacks != "" {
+		return nil, fault.New(fault.Transient, "schema_behind", "table %s has no column %s yet", name, lacks)
+	}
+	return tbl, nil
+}
+
+// covers returns the first column of the blocks that the schema lacks.
+func covers(sc *iceberg.Schema, blocks []lake.Block) string {
+	for _, b := range blocks {
+		for _, c := range b.Columns {
+			if _, ok := sc.FindFieldByName(c.Name); !ok {
+				return c.Name
+			}
+		}
+	}
+	return ""
+}
+
+// arrowSchema is the Arrow form in which WriteRecords takes rows without converting them.
+func arrowSchema(tbl *table.Table) (*arrow.Schema, error) {
+	return table.SchemaToArrowSchemaWithOptions(tbl.Schema(), table.ArrowSchemaOptions{
+		IncludeFieldIDs: true, TableProperties: tbl.Properties(),
+	})
+}
+
+// piece is the rows of one block that fall on one day; rows nil: all of them.
+type piece struct {
+	day   int64
+	block int
+	rows  []int32
+}
+
+// byDay yields the blocks' rows as record batches, days in order.
+func byDay(tbl *table.Table, blocks []lake.Block) (iter.Seq2[arrow.RecordBatch, error], error) {
+	sc, err := arrowSchema(tbl)
+	if err != nil {
+		return nil, err
+	}
+	spec := tbl.Spec()
+	by, ok := tbl.Schema().FindFieldByID(spec.Field(0).SourceID())
+	if !ok {
+		return nil, errors.New("the table has lost its partition column")
+	}
+	var pieces []piece
+	for i := range blocks {
+		at := blocks[i].Index(by.Name)
+		if at < 0 {
+			return nil, fmt.Errorf("rows without %s", by.Name)
+		}
+		pieces = splitDays(pieces, i, &blocks[i].Cols[at])
+	}
+	slices.SortStableFunc(pieces, func(a, b piece) int {
+		if a.day < b.day {
+			return -1
+		}
+		if a.day > b.day {
+			return 1
+		}
+		return a.block - b.block
+	})
+	return func(yield func(arrow.RecordBatch, error) bool) {
+		for _, p := range pieces {
+			rec, err := record(sc, &blocks[p.block], p.rows)
+			if !yield(rec, err) || err != nil {
+				return
+			}
+		}
+	}, nil
+}
+
+// splitDays appends a piece for each day of a block, from the times in microseconds.
+func splitDays(pieces []piece, block int, times *column.Vec) []piece {
+	if times.Len == 0 {
+		return pieces
+	}
+	first, same := day(times.Ints[0]), true
+	for _, t := range times.Ints {
+		if day(t) != first {
+			same = false
+			break
+		}
+	}
+	if same {
+		return append(pieces, piece{day: first, block: block})
+	}
+	at := map[int64]int{}
+	for i, t := range times.Ints {
+		d := day(t)
+		p, ok := at[d]
+		if !ok {
+			p = len(pieces)
+			at[d] = p
+			pieces = append(pieces, piece{day: d, block: block})
+		}
+		pieces[p].rows = append(pieces[p].rows, int32(i))
+	}
+	return pieces
+}
+
+// day is the UTC day of a time, in days since the epoch.
+func day(us int64) int64 {
+	d := us / usPerDay
+	if us%usPerDay < 0 {
+		d--
+	}
+	return d
+}
+
+// record makes a record batch of the schema's columns out of a block's rows (nil: all).
+func record(sc *arrow.Schema, b *lake.Block, rows []int32) (arrow.RecordBatch, error) {
+	n := b.N
+	if rows != nil {
+		n = len(rows)
+	}
+	cols := make([]arrow.Array, sc.NumFields())
+	for i, f := range sc.Fields() {
+		v := column.Vec{}
+		if at := b.Index(f.Name); at >= 0 {
+			v = b.Cols[at]
+		}
+		if rows != nil {
+			v = gather(&v, rows)
+		}
+		var err error
+		if cols[i], err = toArrow(&v, n, f.Type); err != nil {
+			return nil, fmt.Errorf("column %s: %w", f.Name, err)
+		}
+	}
+	return array.NewRecordBatch(sc, cols, int64(n)), nil
+}
+
+// gather returns the values at rows, in that order, as a column of its own.
+func gather(v *column.Vec, rows []int32) column.Vec {
+	out := column.Vec{Kind: v.Kind, Len: len(rows)}
+	if len(v.Valid) > 0 {
+		out.Valid = pick(v.Valid, rows)
+	}
+	switch v.Kind {
+	case column.Long, column.Boolean, column.Timestamptz, column.Date:
+		out.Ints = pick(v.Ints, rows)
+	case column.Double:
+		out.Floats = pick(v.Floats, rows)
+	case column.String, column.JSON:
+		out.Offs, out.Bytes = gatherTexts(v, rows)
+	case column.List:
+		var elements []int32
+		out.ListOffs = append(make([]int32, 0, len(rows)+1), 0)
+		for _, r := range rows {
+			from, to := v.List(int(r))
+			for e := from; e < to; e++ {
+				elements = append(elements, e)
+			}
+			out.ListOffs = append(out.ListOffs, int32(len(elements)))
+		}
+		out.Offs, out.Bytes = gatherTexts(v, elements)
+	case column.Invalid:
+	}
+	return out
+}
+
+func pick[T any](from []T, rows []int32) []T {
+	to := make([]T, len(rows))
+	for i, r := range rows {
+		to[i] = from[r]
+	}
+	return to
+}
+
+func gatherTexts(v *column.Vec, rows []int32) ([]int32, []byte) {
+	size := 0
+	for _, r := range rows {
+		size += int(v.Offs[r+1] - v.Offs[r])
+	}
+	offs, bytes := append(make([]int32, 0, len(rows)+1), 0), make([]byte, 0, size)
+	for _, r := range rows {
+		bytes = append(bytes, v.Text(int(r))...)
+		offs = append(offs, int32(len(bytes)))
+	}
+	return offs, bytes
+}

@@ -1,0 +1,180 @@
+package lake
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"slices"
+	"time"
+
+	"github.com/pinflow/pinflow/internal/column"
+	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/span"
+)
+
+// Kinds of commit, as ledger.Intent has them.
+const (
+	Append  = "append"
+	Compact = "compact"
+	Expire  = "expire"
+	Schema  = "schema"
+	Skip    = "skip" // sets only the number: closes a commit that can no longer be made
+)
+
+// Column is a column of a table.
+type Column struct {
+	Name     string
+	Kind     column.Kind
+	Required bool // never NULL
+}
+
+// Table says what a table must look like.
+type Table struct {
+	Name    string
+	Columns []Column
+	Time    string          // the timestamptz column by whose day (UTC) the table is partitioned
+	Schemas json.RawMessage // kept as a property, so that a new ledger can be built; nil: leave it
+}
+
+// StreamTable is the table of a stream's rows under its newest schema.
+func StreamTable(s *event.Schema, schemas json.RawMessage) Table {
+	return Table{Name: s.Stream.Name, Time: event.ColumnEventTime, Columns: Columns(s), Schemas: schemas}
+}
+
+// Columns are the columns of a schema's rows. Declared fields, the id and the rest may be NULL.
+func Columns(s *event.Schema) []Column {
+	cols := make([]Column, len(s.Columns()))
+	for i, c := range s.Columns() {
+		cols[i] = Column{Name: c.Name, Kind: c.Kind}
+		switch c.Name {
+		case event.ColumnEventTime, event.ColumnReceivedAt, event.ColumnLog, event.ColumnPartition, event.ColumnOffset, event.ColumnSchema:
+			cols[i].Required = true
+		}
+	}
+	return cols
+}
+
+// DeadLetterTable is the table of dead letters of all streams: one row per letter, as it was sent.
+func DeadLetterTable() Table {
+	return Table{Name: ledger.DeadLetters, Time: event.ColumnReceivedAt, Columns: []Column{
+		{Name: "stream", Kind: column.String, Required: true},
+		{Name: "code", Kind: column.String, Required: true},
+		{Name: "path", Kind: column.String},
+		{Name: "message", Kind: column.String},
+		{Name: "body", Kind: column.String},
+		{Name: event.ColumnEventID, Kind: column.String},
+		{Name: event.ColumnReceivedAt, Kind: column.Timestamptz, Required: true},
+		{Name: event.ColumnLog, Kind: column.Long, Required: true},
+		{Name: event.ColumnPartition, Kind: column.Long, Required: true},
+		{Name: event.ColumnOffset, Kind: column.Long, Required: true},
+		{Name: event.ColumnSchema, Kind: column.Long, Required: true},
+	}}
+}
+
+// Block is some rows as columns: Cols are parallel to Columns and N long. A column of kind Invalid was
+// not asked for.
+type Block struct {
+	Columns []Column
+	N       int
+	Cols    []column.Vec
+}
+
+// Index returns the position of the column of that name, -1 if there is none.
+func (b *Block) Index(name string) int {
+	return slices.IndexFunc(b.Columns, func(c Column) bool { return c.Name == name })
+}
+
+// Rows gives a block of rows that were all written under schema s its form in the core. Columns that the
+// block lacks are of kind Invalid. It shares memory with the block.
+func Rows(b *Block, s *event.Schema) *event.Rows {
+	rows := &event.Rows{Schema: s, N: b.N, Cols: make([]column.Vec, len(s.Columns()))}
+	for i, c := range b.Columns {
+		if at := s.Index(c.Name); at >= 0 {
+			rows.Cols[at] = b.Cols[i]
+		}
+	}
+	return rows
+}
+
+// Head is a table as it is now.
+type Head struct {
+	Seq      int64       // number of the newest commit
+	CommitID string      // its id
+	Snapshot int64       // 0: no snapshot yet
+	Offsets  span.Vector // of the newest append: per partition the next offset that is not in the table
+	Rows     int64       // live rows
+	Files    int64       // live data files
+}
+
+// Check compares the table with the ledger's newest intent for it (nil: none). fault.Config
+// lake_mismatch: one of them was restored, replaced or written by something else (L7).
+func (h Head) Check(table string, last *ledger.Intent) error {
+	want := int64(0)
+	if last != nil {
+		want = last.N
+	}
+	switch {
+	case h.Seq == want && (last == nil || h.CommitID == last.ID):
+		return nil
+	case last != nil && last.Open && h.Seq == want-1:
+		return nil
+	}
+	return Mismatch(table, h, last)
+}
+
+// Mismatch is the fault of a table that is not where the ledger says.
+func Mismatch(table string, h Head, last *ledger.Intent) error {
+	knows := "no commit"
+	if last != nil {
+		knows = fmt.Sprintf("commit %d (%s)", last.N, last.ID)
+	}
+	return fault.New(fault.Config, "lake_mismatch", "table %s is at commit %d (%s), the ledger's newest is %s", table, h.Seq, h.CommitID, knows).
+		WithAdvice("restore ledger and lake from the same moment, or build a new ledger from the lake with: pinflow lake adopt")
+}
+
+// Landed says what a commit did, read from the manifests that it wrote.
+type Landed struct {
+	Snapshot int64 // 0: the commit made none
+	Files    int64 // data files added
+	Records  int64 // rows in them
+}
+
+// Retention says which snapshots stay, besides those with a tag: the newest Keep, and all younger than Age.
+type Retention struct {
+	Keep int
+	Age  time.Duration
+}
+
+// Shape says what files a table should have.
+type Shape struct {
+	Target   int64 // bytes of a file that is left alone
+	MinFiles int   // as many small files of a day and size class are worth a rewrite
+	MaxBytes int   // columns of a rewrite, which are held in memory
+}
+
+// Rewrite is data files that hold the rows of others, waiting for the commit that puts them in their place.
+type Rewrite struct {
+	Table  string
+	Inputs []string // locations of the files to be replaced
+	Rows   int64    // in them, and in Files
+	Files  []ledger.LakeFile
+}
+
+// Selection names rows of a table.
+type Selection struct {
+	Table    string
+	Snapshot int64    // 0: the newest
+	Columns  []string // nil: all
+	From, To int64    // time of the table's partition column in [From, To), microseconds; both 0: all
+}
+
+// DayDigest tells whether two sets of rows of a day are the same, in whatever order they were written.
+type DayDigest struct {
+	Day    string              `json:"day"` // 2006-01-02, UTC
+	Rows   int64               `json:"rows"`
+	IDs    string              `json:"ids"`    // sum of span.IDOf(event id) modulo 2^128, big-endian hex
+	Longs  map[string]*big.Int `json:"longs"`  // sums of declared long columns, exact
+	Floats map[string]float64  `json:"floats"` // sums of declared double columns, in no particular order
+}
