@@ -1,0 +1,454 @@
+package batch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/lake"
+	"github.com/pinflow/pinflow/internal/ledger"
+)
+
+// CommitterConfig of the committing half.
+type CommitterConfig struct {
+	Owner       string         // names this process in the ledger
+	Every       time.Duration  // between commits of a table; 0: 10 s
+	ExpireEvery int64          // commits between expiries; 0: 100
+	Keep        lake.Retention // of snapshots; zero: 20, and those of the last 10 minutes
+	SweepEvery  time.Duration  // 0: 1 min
+	Abandoned   time.Duration  // age at which an open write is given up; 0: 10 min
+	DrainBudget time.Duration  // for the last commits; 0: 10 s
+	Shape       lake.Shape     // of tables; zero: small files of a day are merged by eights up to 16 MiB
+}
+
+// Commits is the part of the ledger that the committer needs.
+type Commits interface {
+	Epochs(ctx context.Context) (map[string]int64, error)
+	Load(ctx context.Context) (*ledger.Snapshot, error)
+	ledger.Jobs
+	Intent(ctx context.Context, lease ledger.Lease, table, kind string, limit int) (*ledger.Intent, error)
+	CloseIntent(ctx context.Context, lease ledger.Lease, in *ledger.Intent, snapshot int64) error
+	LastIntent(ctx context.Context, table string) (*ledger.Intent, error)
+	StageCounts(ctx context.Context, in *ledger.Intent) (ledger.Counts, error)
+	Sweep(ctx context.Context, lease ledger.Lease, before time.Time) ([]ledger.LakeFile, error)
+	Forget(ctx context.Context, lease ledger.Lease, files []ledger.LakeFile) error
+}
+
+// Tables is where commits go. Each commit may be repeated with the same intent: fault.Transient says
+// that it has not landed, fault.Ambiguous that nobody knows.
+type Tables interface {
+	EnsureTable(ctx context.Context, t lake.Table) error
+	Head(ctx context.Context, table string) (lake.Head, error)
+	Missing(ctx context.Context, t lake.Table) ([]lake.Column, error)
+	Commit(ctx context.Context, in *ledger.Intent) (lake.Landed, error) // append and skip
+	Evolve(ctx context.Context, in *ledger.Intent, t lake.Table) (lake.Landed, error)
+	Expire(ctx context.Context, in *ledger.Intent, keep lake.Retention) (lake.Landed, error)
+	Rewrite(ctx context.Context, table string, shape lake.Shape) (*lake.Rewrite, error) // nil: nothing to do
+	Replace(ctx context.Context, in *ledger.Intent, r *lake.Rewrite) (lake.Landed, error)
+	Discard(ctx context.Context, files []ledger.LakeFile) error
+}
+
+// Timing of leases (DESIGN §5) and the size of a commit.
+const (
+	leaseTTL   = 15 * time.Second
+	leaseRenew = 5 * time.Second
+	// leaseMargin is left between the last step under a lease and its end.
+	leaseMargin = 3 * time.Second
+	// maxFiles is how many files one commit takes at most, but always whole stages.
+	maxFiles = 1000
+)
+
+// Committer makes sealed files part of their tables and keeps the tables in shape. Any number of
+// processes may run one: a table is committed to by the holder of its lease.
+type Committer struct {
+	cfg   CommitterConfig
+	log   *slog.Logger
+	m     *Metrics
+	led   Commits
+	lake  Tables
+	now   func() time.Time
+	epoch map[string]int64 // of the catalogue that tables were made of
+
+	tables []*kept // dead letters first
+	leases map[string]*held
+	swept  time.Time
+	work   *rewriter
+}
+
+// kept is a table that is kept by a committer.
+type kept struct {
+	lake.Table
+	shaped  bool  // it is there and has all columns
+	expired int64 // number of the commit at which old snapshots were last dropped
+}
+
+type held struct {
+	ledger.Lease
+	renewed time.Time
+}
+
+// NewCommitter checks cfg and returns a committer that has started nothing.
+func NewCommitter(cfg CommitterConfig, log *slog.Logger, m *Metrics, led Commits, tables Tables) (*Committer, error) {
+	if cfg.Owner == "" {
+		return nil, fault.New(fault.Config, "no_owner", "the committer needs the name of its process")
+	}
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&cfg.Every, 10*time.Second)
+	def(&cfg.SweepEvery, time.Minute)
+	def(&cfg.Abandoned, 10*time.Minute)
+	def(&cfg.DrainBudget, 10*time.Second)
+	if cfg.ExpireEvery == 0 {
+		cfg.ExpireEvery = 100
+	}
+	if cfg.Keep == (lake.Retention{}) {
+		cfg.Keep = lake.Retention{Keep: 20, Age: 10 * time.Minute}
+	}
+	if cfg.Shape == (lake.Shape{}) {
+		cfg.Shape = lake.Shape{Target: 16 << 20, MinFiles: 8, MaxBytes: 128 << 20}
+	}
+	return &Committer{
+		cfg: cfg, log: log, m: m, led: led, lake: tables, now: time.Now, leases: map[string]*held{},
+		work: newRewriter(tables, cfg.Shape),
+	}, nil
+}
+
+// Run commits until ctx ends, then once more what is sealed by then, and gives its leases up.
+func (c *Committer) Run(ctx context.Context) error {
+	err := c.rounds(ctx)
+	c.work.stop()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.DrainBudget)
+	defer cancel()
+	if err == nil {
+		err = c.round(last)
+	}
+	c.release(last)
+	if err != nil {
+		return fmt.Errorf("committing to the lake: %w", err)
+	}
+	return nil
+}
+
+func (c *Committer) rounds(ctx context.Context) error {
+	tick := time.NewTicker(c.cfg.Every)
+	defer tick.Stop()
+	for {
+		if err := c.round(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// round commits once to every table whose lease we hold or get. What another round may set right is
+// logged; anything else ends the committer.
+func (c *Committer) round(ctx context.Context) error {
+	if err := c.passable(c.work.collect(), "compaction"); err != nil {
+		return err
+	}
+	if err := c.passable(c.reload(ctx), "catalogue"); err != nil {
+		return err
+	}
+	for _, t := range c.tables {
+		lease, ok, err := c.hold(ctx, "lake:"+t.Name)
+		if err == nil && ok {
+			err = c.keep(ctx, lease, t)
+		}
+		if err := c.passable(err, t.Name); err != nil {
+			return err
+		}
+	}
+	return c.passable(c.sweep(ctx), "sweep")
+}
+
+// passable hides faults that go away by themselves.
+func (c *Committer) passable(err error, what string) error {
+	switch fault.KindOf(err) {
+	case fault.Transient, fault.Ambiguous:
+		c.log.Warn("committing is put off", "of", what, "error", err)
+		return nil
+	case fault.Lost:
+		c.log.Info("somebody else holds the lease", "of", what, "cause", err)
+		delete(c.leases, "lake:"+what)
+		return nil
+	default:
+		return err
+	}
+}
+
+// reload makes the list of tables when the catalogue moved.
+func (c *Committer) reload(ctx context.Context) error {
+	epochs, err := c.led.Epochs(ctx)
+	if err != nil {
+		return fmt.Errorf("asking the epochs: %w", err)
+	}
+	if c.epoch != nil && sameEpochs(epochs, c.epoch) {
+		return nil
+	}
+	snap, err := c.led.Load(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the catalogue: %w", err)
+	}
+	tables := []*kept{{Table: lake.DeadLetterTable()}}
+	seen := map[string]int64{}
+	for _, s := range snap.Streams {
+		newest := s.Schemas[len(s.Schemas)-1]
+		schema, err := event.Compile(newest.Definition, newest.Version)
+		if err != nil {
+			return fmt.Errorf("compiling schema %d of stream %s: %w", newest.Version, s.Name, err)
+		}
+		doc, err := json.Marshal(described(s.Schemas))
+		if err != nil {
+			return fmt.Errorf("describing the schemas of stream %s: %w", s.Name, err)
+		}
+		tables = append(tables, &kept{Table: lake.StreamTable(schema, doc)})
+		seen[s.Name] = s.Epoch
+	}
+	c.tables, c.epoch = tables, seen
+	return nil
+}
+
+func sameEpochs(a, b map[string]int64) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for name, epoch := range a {
+		if at, ok := b[name]; !ok || at != epoch {
+			return false
+		}
+	}
+	return true
+}
+
+// schemaDoc is a schema version as the table's property keeps it, for a ledger that has to be rebuilt.
+type schemaDoc struct {
+	Version    int32            `json:"version"`
+	Definition event.Stream     `json:"definition"`
+	Cut        map[string]int64 `json:"cut"` // by "log/partition"
+}
+
+func described(versions []ledger.SchemaVersion) []schemaDoc {
+	docs := make([]schemaDoc, len(versions))
+	for i, v := range versions {
+		docs[i] = schemaDoc{Version: v.Version, Definition: v.Definition, Cut: map[string]int64{}}
+		for k, at := range v.Cut {
+			docs[i].Cut[k.String()] = at
+		}
+	}
+	return docs
+}
+
+// keep does everything that one table needs in a round.
+func (c *Committer) keep(ctx context.Context, lease ledger.Lease, t *kept) error {
+	if !t.shaped {
+		if err := c.lake.EnsureTable(ctx, t.Table); err != nil {
+			return err
+		}
+	}
+	last, err := c.agree(ctx, t.Name)
+	if err != nil {
+		return err
+	}
+	if last != nil && t.expired == 0 {
+		t.expired = last.N
+	}
+	if last != nil && last.Open { // whoever opened it may be gone; it is ours to end
+		if err := c.finish(ctx, lease, t, last); err != nil {
+			return err
+		}
+	}
+	if err := c.shape(ctx, lease, t); err != nil {
+		return err
+	}
+	if err := c.replace(ctx, lease, t); err != nil {
+		return err
+	}
+	in, err := c.led.Intent(ctx, lease, t.Name, lake.Append, maxFiles)
+	if err != nil || in == nil {
+		return err
+	}
+	if err := c.finish(ctx, lease, t, in); err != nil {
+		return err
+	}
+	c.work.appended(ctx, t.Name, len(in.Files))
+	if in.N/c.cfg.ExpireEvery > t.expired/c.cfg.ExpireEvery {
+		t.expired = in.N
+		return c.do(ctx, lease, t, lake.Expire)
+	}
+	return nil
+}
+
+// agree compares the table's head with the ledger's newest intent before anything is written (L7).
+func (c *Committer) agree(ctx context.Context, table string) (*ledger.Intent, error) {
+	// The ledger first: a commit that lands in between is then newer than the intent, never older, and
+	// since only the lease's holder closes intents it is that of the intent itself.
+	last, err := c.led.LastIntent(ctx, table)
+	if err != nil {
+		return nil, fmt.Errorf("reading the newest commit of table %s: %w", table, err)
+	}
+	head, err := c.lake.Head(ctx, table)
+	if err != nil {
+		return nil, fmt.Errorf("reading the head of table %s: %w", table, err)
+	}
+	c.m.Head.WithLabelValues(table).Set(float64(head.Seq))
+	return last, head.Check(table, last)
+}
+
+// shape adds the columns that a newer schema brought.
+func (c *Committer) shape(ctx context.Context, lease ledger.Lease, t *kept) error {
+	if t.shaped {
+		return nil
+	}
+	add, err := c.lake.Missing(ctx, t.Table)
+	if err != nil {
+		return err
+	}
+	if len(add) > 0 {
+		if err := c.do(ctx, lease, t, lake.Schema); err != nil {
+			return err
+		}
+		c.log.Info("added columns to the lake", "table", t.Name, "columns", len(add))
+	}
+	t.shaped = true
+	return nil
+}
+
+// do opens a commit without files and ends it. If another kind was open, that one is ended instead.
+func (c *Committer) do(ctx context.Context, lease ledger.Lease, t *kept, kind string) error {
+	in, err := c.led.Intent(ctx, lease, t.Name, kind, 0)
+	if err != nil || in == nil {
+		return err
+	}
+	return c.finish(ctx, lease, t, in)
+}
+
+// finish makes an open intent land, checks what landed and closes it.
+func (c *Committer) finish(ctx context.Context, lease ledger.Lease, t *kept, in *ledger.Intent) error {
+	start := c.now()
+	var landed lake.Landed
+	var err error
+	switch in.Kind {
+	case lake.Schema:
+		landed, err = c.lake.Evolve(ctx, in, t.Table)
+	case lake.Expire:
+		landed, err = c.lake.Expire(ctx, in, c.cfg.Keep)
+	case lake.Append, lake.Skip:
+		landed, err = c.lake.Commit(ctx, in)
+	case lake.Compact:
+		landed, err = c.compact(ctx, in)
+	default:
+		landed, err = c.skip(ctx, in)
+	}
+	if err != nil {
+		return err
+	}
+	if in.Kind == lake.Append {
+		if err := c.conserved(ctx, in, landed); err != nil {
+			return err
+		}
+	}
+	if err := c.led.CloseIntent(ctx, lease, in, landed.Snapshot); err != nil {
+		return fmt.Errorf("closing commit %d of table %s: %w", in.N, in.Table, err)
+	}
+	c.m.Commits.WithLabelValues(in.Table, in.Kind).Inc()
+	c.m.CommitTime.Observe(c.now().Sub(start).Seconds())
+	c.m.Head.WithLabelValues(in.Table).Set(float64(in.N))
+	c.log.Debug("committed", "table", in.Table, "n", in.N, "kind", in.Kind, "files", landed.Files, "rows", landed.Records)
+	return nil
+}
+
+// conserved compares what the stages counted with what the manifests of their commit hold (D1).
+func (c *Committer) conserved(ctx context.Context, in *ledger.Intent, landed lake.Landed) error {
+	counts, err := c.led.StageCounts(ctx, in)
+	if err != nil {
+		return fmt.Errorf("counting the stages of commit %d of table %s: %w", in.N, in.Table, err)
+	}
+	want := counts.Rows
+	if in.Table == ledger.DeadLetters {
+		want = counts.Dead
+	}
+	if landed.Records != want || landed.Files != int64(len(in.Files)) {
+		return fault.New(fault.Corrupt, "conservation", "commit %d of table %s added %d files with %d rows, its stages counted %d in %d",
+			in.N, in.Table, landed.Files, landed.Records, want, len(in.Files)).
+			WithAdvice("keep ledger and lake as they are and report it: rows were lost or repeated")
+	}
+	return nil
+}
+
+// sweep gives up writes that nobody sealed, and deletes their files.
+func (c *Committer) sweep(ctx context.Context) error {
+	if c.now().Sub(c.swept) < c.cfg.SweepEvery {
+		return nil
+	}
+	lease, ok, err := c.hold(ctx, "sweep")
+	if err != nil || !ok {
+		return err
+	}
+	files, err := c.led.Sweep(ctx, lease, c.now().Add(-c.cfg.Abandoned))
+	if err != nil {
+		return fmt.Errorf("sweeping abandoned writes: %w", err)
+	}
+	c.swept = c.now()
+	if len(files) == 0 {
+		return nil
+	}
+	if err := c.lake.Discard(ctx, files); err != nil {
+		return fault.New(fault.Transient, "sweep", "%w", err) // the ledger names them again next time
+	}
+	c.log.Info("removed files of abandoned writes", "files", len(files))
+	return c.led.Forget(ctx, lease, files)
+}
+
+// hold returns the lease if it is ours for long enough to do something under it.
+func (c *Committer) hold(ctx context.Context, name string) (ledger.Lease, bool, error) {
+	now := c.now()
+	if h := c.leases[name]; h != nil {
+		age := now.Sub(h.renewed)
+		if age < leaseRenew {
+			return h.Lease, true, nil
+		}
+		if age < leaseTTL-leaseMargin {
+			err := c.led.Renew(ctx, h.Lease, leaseTTL)
+			if err == nil {
+				h.renewed = now
+				return h.Lease, true, nil
+			}
+			if !fault.Is(err, fault.Lost) {
+				return ledger.Lease{}, false, fmt.Errorf("renewing lease %s: %w", name, err)
+			}
+		}
+		delete(c.leases, name)
+	}
+	lease, err := c.led.Acquire(ctx, name, c.cfg.Owner, leaseTTL)
+	if fault.Is(err, fault.Lost) {
+		return ledger.Lease{}, false, nil
+	}
+	if err != nil {
+		return ledger.Lease{}, false, fmt.Errorf("taking lease %s: %w", name, err)
+	}
+	c.leases[name] = &held{lease, now}
+	return lease, true, nil
+}
+
+func (c *Committer) release(ctx context.Context) {
+	var errs []error
+	for _, h := range c.leases {
+		errs = append(errs, c.led.Release(ctx, h.Lease))
+	}
+	clear(c.leases)
+	if err := errors.Join(errs...); err != nil {
+		c.log.Info("leases run out by themselves", "error", err)
+	}
+}

@@ -1,0 +1,319 @@
+package batch
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/intake"
+	"github.com/pinflow/pinflow/internal/lake"
+	"github.com/pinflow/pinflow/internal/ledger"
+)
+
+// sink collects records and seals stages. It is used by one goroutine.
+type sink struct {
+	cfg   Config
+	log   *slog.Logger
+	m     *Metrics
+	store Store
+	files Files
+
+	streams map[string]*feed
+	since   time.Time // of the first record held
+}
+
+var _ intake.Sink = (*sink)(nil)
+
+// feed is what is held of a stream.
+type feed struct {
+	stream *intake.Stream
+	lanes  map[int32]*lane // by schema version
+	dead   letters
+	tables bool // they are there
+
+	// Of a flush that has to be tried again:
+	staged []ledger.LakeFile
+	ready  bool  // staged is of all that is held
+	told   bool  // the ledger may know of staged: a sweep deletes them, we may not
+	write  int64 // the open write that they are for; 0: none
+	added  int   // so many of staged are in it
+}
+
+// lane decodes under one schema version.
+type lane struct {
+	schema  *event.Schema
+	columns []lake.Column
+	decoder *event.Decoder
+}
+
+func newSink(cfg Config, log *slog.Logger, m *Metrics, store Store, files Files) *sink {
+	if cfg.StageEvery == 0 {
+		cfg.StageEvery = 10 * time.Second
+	}
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = 64 << 20
+	}
+	return &sink{cfg: cfg, log: log, m: m, store: store, files: files, streams: map[string]*feed{}}
+}
+
+// Catalogue sets the streams and schemas in force. Nothing is held then.
+func (s *sink) Catalogue(c *intake.Catalogue) error {
+	s.streams = map[string]*feed{}
+	for _, name := range c.Names() {
+		f := &feed{stream: c.Stream(name), lanes: map[int32]*lane{}}
+		for _, schema := range f.stream.Schemas {
+			f.lanes[schema.Version] = &lane{schema: schema, columns: lake.Columns(schema), decoder: schema.NewDecoder(nil)}
+		}
+		s.streams[name] = f
+	}
+	return nil
+}
+
+// Add judges a slice and books each record as row, dead letter or, by the intake, duplicate.
+func (s *sink) Add(_ context.Context, sl *intake.Slice) error {
+	if s.since.IsZero() {
+		s.since = time.Now()
+	}
+	p, f := sl.P, s.streams[sl.P.Stream.Name]
+	f.ready = false
+	var l *lane
+	until := int64(0)
+	for i := range sl.Records {
+		r := &sl.Records[i]
+		if sl.Duplicate[i] {
+			continue
+		}
+		if l == nil || r.Offset >= until {
+			var schema *event.Schema
+			schema, until = p.Stream.SchemaAt(p.Key, r.Offset)
+			l = f.lanes[schema.Version]
+		}
+		v := event.Verdict{Code: r.Reason, Path: r.Path, Message: r.Message}
+		if !p.Dead {
+			v = l.decoder.Append(r)
+		} else if v.Code == "" {
+			v.Code = "unknown" // another producer wrote to the dead log
+		}
+		if v.Dead() {
+			f.dead.add(p.Stream.Name, r, v, l.schema.Version)
+			p.Counts.Dead++
+		} else {
+			p.Counts.Rows++
+		}
+	}
+	return nil
+}
+
+// FlushBy is when the interval ends, or at once when memory is short.
+func (s *sink) FlushBy() time.Time {
+	if s.since.IsZero() {
+		return time.Time{}
+	}
+	held := 0
+	for _, f := range s.streams {
+		held += f.dead.bytes()
+		for _, l := range f.lanes {
+			held += l.decoder.Bytes()
+		}
+	}
+	if held > s.cfg.MaxBytes {
+		return s.since
+	}
+	return s.since.Add(s.cfg.StageEvery)
+}
+
+// Flush seals one stage a stream.
+func (s *sink) Flush(ctx context.Context, parts []*intake.Partition) error {
+	for _, f := range s.ordered() {
+		var mine []*intake.Partition
+		var moves []ledger.Move
+		for _, p := range parts {
+			if m, moved := p.Move(); moved && p.Stream.Name == f.stream.Name {
+				mine, moves = append(mine, p), append(moves, m)
+			}
+		}
+		if len(moves) == 0 {
+			continue
+		}
+		start := time.Now()
+		if err := s.seal(ctx, f, moves); err != nil {
+			return fmt.Errorf("sealing a stage of %s: %w", f.stream.Name, err)
+		}
+		for i, p := range mine {
+			p.Settle()
+			s.count(f.stream.Name, moves[i].Counts)
+		}
+		s.m.StageTime.Observe(time.Since(start).Seconds())
+	}
+	s.since = time.Time{}
+	return nil
+}
+
+// seal writes what is held of a stream and seals it together with the moves.
+func (s *sink) seal(ctx context.Context, f *feed, moves []ledger.Move) error {
+	w := ledger.Write{Kind: ledger.Stage, Stream: f.stream.Name, Epoch: f.stream.Epoch, Owner: s.cfg.Owner}
+	if err := s.stage(ctx, f, w); err != nil {
+		return err
+	}
+	last, err := s.tell(ctx, f)
+	if err != nil {
+		return err
+	}
+	f.told = true
+	if err := s.store.Seal(ctx, ledger.Seal{Write: w, ID: f.write, Unit: ledger.Batch, Moves: moves, Files: last}); err != nil {
+		return err
+	}
+	s.m.Stages.Inc()
+	for i := range f.staged {
+		s.m.StagedBytes.Add(float64(f.staged[i].Bytes))
+	}
+	f.reset()
+	return nil
+}
+
+// tell puts all but the last transaction's worth of files into the write, and returns the rest. A second
+// try goes on in the same write: a file in two writes would be deleted with the one that is swept.
+func (s *sink) tell(ctx context.Context, f *feed) ([]ledger.LakeFile, error) {
+	for {
+		part := fit(f.staged[f.added:])
+		if f.added+part == len(f.staged) {
+			return f.staged[f.added:], nil
+		}
+		f.told = true
+		if err := s.store.AddFiles(ctx, f.write, f.staged[f.added:f.added+part]); err != nil {
+			return nil, err
+		}
+		f.added += part
+	}
+}
+
+// stage opens a write and puts the rows and letters held into files, unless an earlier try has. The
+// write comes first: a file on the disk is then never older than the write it is for, so that one
+// which nothing names, older than every open write, can be known to be a leftover.
+func (s *sink) stage(ctx context.Context, f *feed, w ledger.Write) error {
+	blocks := f.blocks()
+	if f.ready || len(blocks) == 0 && f.dead.block.N == 0 {
+		return nil // there may be moves of duplicates and gaps alone
+	}
+	s.discard(ctx, f)
+	if f.write == 0 {
+		id, err := s.store.Open(ctx, w)
+		if err != nil {
+			return err
+		}
+		f.write = id
+	}
+	if err := s.ensure(ctx, f); err != nil {
+		return err
+	}
+	if f.dead.block.N > 0 {
+		files, err := s.files.Stage(ctx, ledger.DeadLetters, []lake.Block{f.dead.block})
+		if err != nil {
+			return err
+		}
+		f.staged = files
+	}
+	if len(blocks) > 0 {
+		files, err := s.files.Stage(ctx, f.stream.Name, blocks)
+		if err != nil {
+			return err
+		}
+		f.staged = append(f.staged, files...)
+	}
+	f.ready = true
+	return nil
+}
+
+// ensure makes the stream's tables unless they are there.
+func (s *sink) ensure(ctx context.Context, f *feed) error {
+	if f.tables {
+		return nil
+	}
+	for _, t := range []lake.Table{lake.DeadLetterTable(), lake.StreamTable(f.stream.Newest(), nil)} {
+		if err := s.files.EnsureTable(ctx, t); err != nil {
+			return err
+		}
+	}
+	f.tables = true
+	return nil
+}
+
+// discard gives up what an earlier try wrote. Files that the ledger never heard of are removed and their
+// write goes on; of the others the sweep knows, and their write must not be sealed.
+func (s *sink) discard(ctx context.Context, f *feed) {
+	if f.told {
+		f.forget()
+		return
+	}
+	if len(f.staged) > 0 {
+		if err := s.files.Discard(ctx, f.staged); err != nil {
+			s.log.Warn("left files that nothing names", "stream", f.stream.Name, "error", err)
+		}
+	}
+	f.staged, f.ready = nil, false
+}
+
+func (f *feed) forget() { f.staged, f.ready, f.told, f.write, f.added = nil, false, false, 0, 0 }
+
+func (f *feed) blocks() []lake.Block {
+	var blocks []lake.Block
+	for _, schema := range f.stream.Schemas {
+		l := f.lanes[schema.Version]
+		if rows := l.decoder.Rows(); rows.N > 0 {
+			blocks = append(blocks, lake.Block{Columns: l.columns, N: rows.N, Cols: rows.Cols})
+		}
+	}
+	return blocks
+}
+
+// reset forgets what is held.
+func (f *feed) reset() {
+	f.forget()
+	f.dead.reset()
+	for _, l := range f.lanes {
+		l.decoder.Reset()
+	}
+}
+
+// Drop forgets what is held, and removes files that no stage will name.
+func (s *sink) Drop() {
+	s.since = time.Time{}
+	for _, f := range s.streams {
+		s.discard(context.Background(), f)
+		f.reset()
+	}
+}
+
+// fit is how many of the first files one transaction of at most ledger.MaxTx bytes takes.
+func fit(files []ledger.LakeFile) int {
+	size := 0
+	for i := range files {
+		size += len(files[i].Entry) + len(files[i].Path) + 256
+		if i > 0 && size > ledger.MaxTx {
+			return i
+		}
+	}
+	return len(files)
+}
+
+func (s *sink) count(stream string, c ledger.Counts) {
+	for as, n := range map[string]int64{"row": c.Rows, "dead": c.Dead, "duplicate": c.Duplicates, "gap": c.Gaps} {
+		s.m.Records.WithLabelValues(stream, as).Add(float64(n))
+	}
+}
+
+func (s *sink) ordered() []*feed {
+	names := make([]string, 0, len(s.streams))
+	for n := range s.streams {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	feeds := make([]*feed, len(names))
+	for i, n := range names {
+		feeds[i] = s.streams[n]
+	}
+	return feeds
+}

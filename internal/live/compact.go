@@ -1,0 +1,215 @@
+package live
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/fold"
+	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/metric"
+	"github.com/pinflow/pinflow/internal/segment"
+
+	"github.com/pinflow/pinflow/internal/calendar"
+)
+
+// compactLease names the job: one process compacts.
+const compactLease = "compact"
+
+// settleEvery is how many passes lie between two that merge whatever small segments a day has.
+const settleEvery = 60
+
+// CompactStore is the part of the ledger that compaction needs.
+type CompactStore interface {
+	ledger.Jobs
+	ledger.Compaction
+	Epochs(ctx context.Context) (map[string]int64, error)
+	Load(ctx context.Context) (*ledger.Snapshot, error)
+}
+
+// Compactor merges the small segments that flushes leave, so that their number stays bounded.
+type Compactor struct {
+	every  time.Duration
+	log    *slog.Logger
+	store  CompactStore
+	keeper *ledger.Keeper
+	codec  *segment.Codec
+
+	epochs   map[string]int64 // of the catalogue that versions were compiled from
+	versions []version
+	passes   int
+}
+
+// version is a view version that is not dropped.
+type version struct {
+	id   int64
+	view string
+	c    *metric.Compiled
+}
+
+// NewCompactor returns a compactor that makes a pass every so often (0: 1 s) and has started nothing.
+func NewCompactor(owner string, every time.Duration, log *slog.Logger, store CompactStore) (*Compactor, error) {
+	if every == 0 {
+		every = time.Second
+	}
+	codec, err := segment.NewCodec()
+	if err != nil {
+		return nil, err
+	}
+	return &Compactor{every: every, log: log, store: store, keeper: ledger.NewKeeper(store, owner), codec: codec}, nil
+}
+
+// Run compacts until ctx ends. What another pass may set right is logged; anything else ends it.
+func (c *Compactor) Run(ctx context.Context) error {
+	tick := time.NewTicker(c.every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			if err := c.keeper.Release(last); err != nil {
+				c.log.Info("leases run out by themselves", "error", err)
+			}
+			return nil
+		case <-tick.C:
+		}
+		err := c.pass(ctx)
+		switch {
+		case err == nil || ctx.Err() != nil:
+		case fault.Is(err, fault.Transient), fault.Is(err, fault.Ambiguous), fault.Is(err, fault.Stale), fault.Is(err, fault.Lost):
+			c.keeper.Forget(compactLease)
+			c.log.Warn("compaction is put off", "error", err)
+		default:
+			return fmt.Errorf("compacting segments: %w", err)
+		}
+	}
+}
+
+func (c *Compactor) pass(ctx context.Context) error {
+	lease, ok, err := c.keeper.Hold(ctx, compactLease)
+	if err != nil || !ok {
+		return err
+	}
+	if err := c.reload(ctx); err != nil {
+		return err
+	}
+	c.passes++
+	for _, v := range c.versions {
+		if err := c.version(ctx, lease, v, c.passes%settleEvery == 0); err != nil {
+			return fmt.Errorf("version %d of view %s: %w", v.id, v.view, err)
+		}
+	}
+	return nil
+}
+
+// reload compiles the versions anew when the catalogue moved.
+func (c *Compactor) reload(ctx context.Context) error {
+	epochs, err := c.store.Epochs(ctx)
+	if err != nil {
+		return fmt.Errorf("asking the epochs: %w", err)
+	}
+	same := c.epochs != nil && len(epochs) == len(c.epochs)
+	for name, e := range epochs {
+		same = same && c.epochs[name] == e
+	}
+	if same {
+		return nil
+	}
+	snap, err := c.store.Load(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the catalogue: %w", err)
+	}
+	versions, err := compileVersions(snap)
+	if err != nil {
+		return err
+	}
+	c.epochs = make(map[string]int64, len(snap.Streams))
+	for _, s := range snap.Streams {
+		c.epochs[s.Name] = s.Epoch
+	}
+	c.versions = versions
+	return nil
+}
+
+func compileVersions(snap *ledger.Snapshot) ([]version, error) {
+	schemas := map[string]*event.Schema{}
+	for _, s := range snap.Streams {
+		newest := s.Schemas[len(s.Schemas)-1]
+		schema, err := event.Compile(newest.Definition, newest.Version)
+		if err != nil {
+			return nil, fmt.Errorf("compiling schema %d of stream %s: %w", newest.Version, s.Name, err)
+		}
+		schemas[s.Name] = schema
+	}
+	var versions []version
+	for _, view := range snap.Views {
+		for _, v := range view.Versions {
+			if v.State == ledger.Dropped {
+				continue
+			}
+			compiled, err := metric.CompileStored(v.Definition, view.Metadata, schemas[view.Stream])
+			if err != nil {
+				return nil, fmt.Errorf("compiling version %d of view %s: %w", v.ID, view.Name, err)
+			}
+			versions = append(versions, version{v.ID, view.Name, compiled})
+		}
+	}
+	return versions, nil
+}
+
+// version merges what the planner chooses of a version's finest tier.
+func (c *Compactor) version(ctx context.Context, lease ledger.Lease, v version, settle bool) error {
+	tier := v.c.Grain.String()
+	small, err := c.store.SmallSegments(ctx, v.id, tier)
+	if err != nil {
+		return fmt.Errorf("listing segments: %w", err)
+	}
+	clock := calendar.NewClock(v.c.Zone)
+	infos := make([]segment.Info, len(small))
+	for i, s := range small {
+		infos[i] = segment.Info{Bytes: s.Bytes, Day: clock.Date(s.From)}
+	}
+	for _, group := range segment.PlanCompaction(infos, settle) {
+		ids := make([]int64, len(group))
+		for i, n := range group {
+			ids[i] = small[n].ID
+		}
+		if err := c.merge(ctx, lease, v, tier, ids); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Compactor) merge(ctx context.Context, lease ledger.Lease, v version, tier string, ids []int64) error {
+	in, err := c.store.SegmentData(ctx, ids)
+	if err != nil {
+		return fmt.Errorf("reading segments %v: %w", ids, err)
+	}
+	blocks := make([]*fold.States, len(in))
+	for i := range in {
+		if blocks[i], err = c.codec.Decode(in[i].Data); err != nil {
+			return fmt.Errorf("decoding segment %d: %w", in[i].ID, err)
+		}
+	}
+	merged, err := fold.Merge(v.c, blocks...)
+	if err != nil {
+		return err
+	}
+	var out []ledger.Segment
+	for _, st := range merged.Split(fold.MaxBlock, calendar.NewClock(v.c.Zone).Date) {
+		s, err := toSegment(c.codec, st, v.id, tier, ledger.SourceCompacted)
+		if err != nil {
+			return err
+		}
+		out = append(out, s)
+	}
+	if err := c.store.Replace(ctx, lease, ledger.Compacted, ids, out); err != nil {
+		return fmt.Errorf("replacing segments %v: %w", ids, err)
+	}
+	return nil
+}

@@ -1,0 +1,159 @@
+package query
+
+import (
+	"time"
+
+	"github.com/pinflow/pinflow/internal/calendar"
+	"github.com/pinflow/pinflow/internal/ledger"
+)
+
+// Coverage says where the numbers of a stretch of time come from.
+type Coverage struct {
+	From   string `json:"from"`
+	To     string `json:"to"`
+	Source string `json:"source"` // lake | live | backfilling | missing
+	Reason string `json:"reason,omitempty"`
+}
+
+// Sources of coverage.
+const (
+	sourceLive        = "live"
+	sourceBackfilling = "backfilling"
+	sourceMissing     = "missing"
+)
+
+const beforeFirst = "before the first event"
+
+// States of points.
+const (
+	stateComplete    = "complete"
+	stateIncomplete  = "incomplete"
+	stateRevised     = "revised"
+	stateBackfilling = "backfilling"
+	stateMissing     = "missing"
+)
+
+// stretch is [from, to) with one source.
+type stretch struct {
+	from, to       int64
+	source, reason string
+}
+
+// worth knows what the points of an answer are worth.
+type worth struct {
+	stretches []stretch
+	final     int64 // buckets that end here or before are complete
+	now       int64
+}
+
+func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth {
+	w := &worth{now: now.UnixMicro(), final: -1 << 62}
+	if !d.CompleteTo.IsZero() {
+		w.final = d.CompleteTo.UnixMicro() - p.c.Grace - wait.Microseconds()
+	}
+	clock, edge := calendar.NewClock(p.zone), p.grain
+	if edge == calendar.None {
+		edge = p.c.Grain
+	}
+	// What is asked beyond the present is not there yet; it is no gap.
+	end := min(p.to, clock.End(edge, max(w.now, p.from)))
+	begin, live := w.bounds(p, d)
+	if begin = clock.Start(edge, begin); live > begin {
+		live = clock.End(edge, live-1)
+	}
+	w.add(p.from, min(begin, end), sourceMissing, beforeFirst)
+	switch {
+	case live <= begin:
+	case d.Version.State == ledger.Building:
+		w.add(max(p.from, begin), min(live, end), sourceBackfilling, "history is being filled in")
+	case p.c.NoHistory:
+		w.add(max(p.from, begin), min(live, end), sourceMissing, "the view has no history: backfill.from is none")
+	default:
+		w.add(max(p.from, begin), min(live, end), sourceMissing, "before this version of the view")
+	}
+	w.add(max(p.from, begin, live), end, sourceLive, "")
+	return w
+}
+
+// bounds returns when the data begins, and from when on it is all live: before that instant events
+// may lie below the version's cut. A version that began with its stream has no such events; its live
+// part begins at no time.
+func (w *worth) bounds(p *plan, d *ledger.Data) (begin, live int64) {
+	begin = d.Version.CreatedAt.UnixMicro()
+	for _, s := range d.Stream.Schemas {
+		begin = min(begin, s.CreatedAt.UnixMicro())
+	}
+	if d.Earliest != 0 {
+		begin = min(begin, d.Earliest)
+	}
+	live = -1 << 62
+	for _, at := range d.Version.Cut {
+		if at > 0 {
+			// An event below the cut was received before, and may be ahead by max_ahead.
+			live = max(live, d.Version.CreatedAt.Add(p.c.Schema.Stream.MaxAhead).UnixMicro())
+		}
+	}
+	return begin, live
+}
+
+func (w *worth) add(from, to int64, source, reason string) {
+	if from < to {
+		w.stretches = append(w.stretches, stretch{from, to, source, reason})
+	}
+}
+
+// source is the source of the bucket that starts there; "" beyond the present.
+func (w *worth) source(bucket int64) string {
+	for _, s := range w.stretches {
+		if bucket >= s.from && bucket < s.to {
+			return s.source
+		}
+	}
+	return ""
+}
+
+// state is what the bucket [from, to) is worth, with so many late rows.
+func (w *worth) state(from, to, late int64) string {
+	switch w.source(from) {
+	case sourceMissing:
+		return stateMissing
+	case sourceBackfilling:
+		return stateBackfilling
+	}
+	switch {
+	case to > w.final:
+		return stateIncomplete
+	case late > 0:
+		return stateRevised
+	}
+	return stateComplete
+}
+
+// total is what a number over the whole range is worth: parts before the first event take nothing
+// from it unless there is nothing else.
+func (w *worth) total(to int64) string {
+	state := stateMissing
+	hole := false
+	for _, s := range w.stretches {
+		switch s.source {
+		case sourceBackfilling:
+			return stateBackfilling
+		case sourceLive:
+			state = stateComplete
+		case sourceMissing:
+			hole = hole || s.reason != beforeFirst
+		}
+	}
+	if state == stateComplete && (hole || to > w.final) {
+		return stateIncomplete
+	}
+	return state
+}
+
+func (w *worth) coverage(show func(int64) string) []Coverage {
+	out := make([]Coverage, len(w.stretches))
+	for i, s := range w.stretches {
+		out[i] = Coverage{show(s.from), show(s.to), s.source, s.reason}
+	}
+	return out
+}

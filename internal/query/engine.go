@@ -1,0 +1,181 @@
+package query
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/fold"
+	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/metric"
+	"github.com/pinflow/pinflow/internal/segment"
+)
+
+// Source gives the segments of a view, of one snapshot.
+type Source interface {
+	Read(ctx context.Context, q ledger.Read) (*ledger.Data, error)
+}
+
+// Config bounds what a query may take. Zero values mean the defaults.
+type Config struct {
+	CacheBytes int64         // decoded segments kept; default 64 MiB
+	MaxRows    int           // most rows or points of an answer; default 100,000
+	Wait       time.Duration // longest wait for the broker + clock difference between hosts; default 35 s
+}
+
+// Engine answers queries. It is safe for concurrent use.
+type Engine struct {
+	cfg    Config
+	source Source
+	clock  func() time.Time
+	codec  *segment.Codec
+	cache  *cache
+
+	mu       sync.Mutex
+	compiled map[string]compiled // by view
+}
+
+// compiled is a view's definition as it was last seen.
+type compiled struct {
+	version  int64
+	schema   int32
+	metadata string
+	c        *metric.Compiled
+}
+
+// New returns an engine over the source; clock tells the time.
+func New(cfg Config, source Source, clock func() time.Time) (*Engine, error) {
+	if cfg.CacheBytes == 0 {
+		cfg.CacheBytes = 64 << 20
+	}
+	if cfg.MaxRows == 0 {
+		cfg.MaxRows = 100_000
+	}
+	if cfg.Wait == 0 {
+		cfg.Wait = 35 * time.Second
+	}
+	codec, err := segment.NewCodec()
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{
+		cfg: cfg, source: source, clock: clock, codec: codec, cache: newCache(cfg.CacheBytes), compiled: map[string]compiled{},
+	}, nil
+}
+
+// Query answers a question. A mistake in it is a fault of kind Record: code unknown_view,
+// bad_parameter or too_many_rows.
+func (e *Engine) Query(ctx context.Context, req Request) (*Answer, error) {
+	now := e.clock()
+	c := e.known(req.View)
+	// A view that is not known yet, or that may have changed since, is asked about first; a version
+	// that changes between planning and reading is planned anew.
+	for range 5 {
+		p, held := &plan{}, map[int64]*fold.States{}
+		read := ledger.Read{View: req.View, Tier: ledgerTier}
+		var mistake error
+		if c != nil {
+			if p, mistake = e.plan(req, c, now); mistake == nil {
+				read = ledger.Read{View: req.View, Tier: p.tier.String(), From: p.from, To: p.to, Cached: e.holding(held)}
+			}
+		}
+		data, err := e.source.Read(ctx, read)
+		if err != nil {
+			return nil, fmt.Errorf("querying view %s: %w", req.View, err)
+		}
+		current, err := e.compile(data)
+		if err != nil {
+			return nil, fmt.Errorf("querying view %s: %w", req.View, err)
+		}
+		if current != c {
+			c = current
+			continue
+		}
+		if mistake != nil {
+			return nil, mistake
+		}
+		blocks, err := e.blocks(data.Segments, held)
+		if err != nil {
+			return nil, fmt.Errorf("querying view %s: %w", req.View, err)
+		}
+		return p.answer(data, blocks, now, e.cfg)
+	}
+	return nil, fault.New(fault.Transient, "catalogue_moving", "view %s changes too often to be read", req.View)
+}
+
+// holding tells the ledger which segments are cached, and takes hold of them: they may leave the
+// cache before they are used.
+func (e *Engine) holding(held map[int64]*fold.States) func(id int64) bool {
+	return func(id int64) bool {
+		s := e.cache.get(id)
+		if s != nil {
+			held[id] = s
+		}
+		return s != nil
+	}
+}
+
+// ledgerTier is read when only the catalogue part of the answer is wanted.
+const ledgerTier = "minute"
+
+func (e *Engine) known(view string) *metric.Compiled {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.compiled[view].c
+}
+
+// compile returns the definition of what was read, the same pointer as long as it is the same.
+func (e *Engine) compile(d *ledger.Data) (*metric.Compiled, error) {
+	if len(d.Stream.Schemas) == 0 {
+		return nil, fault.New(fault.Corrupt, "no_schema", "stream %s has no schema", d.View.Stream)
+	}
+	newest := d.Stream.Schemas[len(d.Stream.Schemas)-1]
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	have := e.compiled[d.View.Name]
+	if have.c != nil && have.version == d.Version.ID && have.schema == newest.Version && have.metadata == string(d.View.Metadata) {
+		return have.c, nil
+	}
+	schema, err := event.Compile(newest.Definition, newest.Version)
+	if err != nil {
+		return nil, fmt.Errorf("compiling schema %d of stream %s: %w", newest.Version, d.View.Stream, err)
+	}
+	c, err := metric.CompileStored(d.Version.Definition, d.View.Metadata, schema)
+	if err != nil {
+		return nil, fmt.Errorf("compiling version %d: %w", d.Version.ID, err)
+	}
+	e.compiled[d.View.Name] = compiled{d.Version.ID, newest.Version, string(d.View.Metadata), c}
+	return c, nil
+}
+
+// blocks returns the segments decoded, from the cache where they were held.
+func (e *Engine) blocks(segs []ledger.Segment, held map[int64]*fold.States) ([]*fold.States, error) {
+	out := make([]*fold.States, len(segs))
+	var work errgroup.Group
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range segs {
+		s := &segs[i]
+		if out[i] = held[s.ID]; out[i] != nil {
+			continue
+		}
+		work.Go(func() error {
+			states, err := e.codec.Decode(s.Data)
+			if err != nil {
+				return fmt.Errorf("segment %d: %w", s.ID, err)
+			}
+			e.cache.put(s.ID, states)
+			out[i] = states
+			return nil
+		})
+	}
+	if err := work.Wait(); err != nil {
+		return nil, err
+	}
+	return out, nil
+}

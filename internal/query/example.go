@@ -1,0 +1,212 @@
+package query
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pinflow/pinflow/internal/calendar"
+	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/fold"
+	"github.com/pinflow/pinflow/internal/metric"
+)
+
+// receivedMember is the member of a test's event that says when it was received; without it, an
+// event is received at its own time.
+const receivedMember = "_received_at"
+
+// RunTest runs an example of a view's file: no broker, no lake. It returns what is wrong, line by
+// line; nothing if the view answers as expected.
+func RunTest(c *metric.Compiled, test metric.Test) []string {
+	whole := *c
+	whole.From = math.MinInt64 // an example may be older than the history asked for
+	c = &whole
+	f := fold.New(c)
+	d := c.Schema.NewDecoder(c.Columns(c.Schema))
+	from, to := int64(math.MaxInt64), int64(math.MinInt64)
+	for i, e := range test.Events {
+		rec, err := recordOf(c.Schema, e)
+		if err != nil {
+			return []string{fmt.Sprintf("events[%d]: %v", i, err)}
+		}
+		rec.Offset = int64(i)
+		v := d.Append(&rec)
+		if v.Dead() {
+			return []string{fmt.Sprintf("events[%d] would be a dead letter: %s %s: %s", i, v.Code, v.Path, v.Message)}
+		}
+	}
+	if err := f.Add(d.Rows()); err != nil {
+		return []string{err.Error()}
+	}
+	blocks := f.Take()
+	for _, b := range blocks {
+		first, last := b.Range()
+		from, to = min(from, first), max(to, last+1)
+	}
+	if len(blocks) == 0 {
+		from, to = 0, 1
+	}
+	req := Request{View: c.Name, By: test.Expect.By, Grain: test.Expect.Grain}
+	t, err := exampleTable(c, req, blocks, from, to)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	return compare(t, test.Expect)
+}
+
+func exampleTable(c *metric.Compiled, req Request, blocks []*fold.States, from, to int64) (*table, error) {
+	p := &plan{req: req, c: c, zone: c.Zone, from: from, to: to}
+	if g, ok := calendar.GrainOf(req.Grain); ok {
+		p.grain = g
+	}
+	if err := p.names(); err != nil {
+		return nil, err
+	}
+	if err := p.align(math.MaxInt32); err != nil {
+		return nil, err
+	}
+	t, err := p.merge(blocks)
+	if err != nil {
+		return nil, err
+	}
+	t.w = &worth{stretches: []stretch{{from: math.MinInt64, to: math.MaxInt64, source: sourceLive}}, final: math.MaxInt64}
+	return t, nil
+}
+
+// recordOf makes the record that the collector would make of the event.
+func recordOf(s *event.Schema, e map[string]any) (event.Record, error) {
+	body := make(map[string]any, len(e))
+	for k, v := range e {
+		if k != receivedMember {
+			body[k] = v
+		}
+	}
+	value, err := json.Marshal(body)
+	if err != nil {
+		return event.Record{}, err
+	}
+	if text, ok := e[receivedMember]; ok {
+		t, err := time.Parse(time.RFC3339Nano, fmt.Sprint(text))
+		if err != nil {
+			return event.Record{}, fmt.Errorf("%s: %w", receivedMember, err)
+		}
+		return event.Record{Value: value, Received: t.UnixMicro()}, nil
+	}
+	return event.Record{Value: value, Received: receivedFor(s, value)}, nil
+}
+
+// receivedFor finds a moment at which the event is neither too old nor ahead, and then its own time.
+func receivedFor(s *event.Schema, value []byte) int64 {
+	step := max(s.Stream.MaxAge/2, 12*time.Hour)
+	other := int64(0)
+	for t := time.Date(2000, 1, 2, 0, 0, 0, 0, time.UTC); t.Year() < 2100; t = t.Add(step) {
+		v := s.Judge(value, t.UnixMicro())
+		if !v.Dead() {
+			return v.EventTime
+		}
+		if other == 0 && v.Code != event.CodeTooOld && v.Code != event.CodeTooFarAhead {
+			other = t.UnixMicro() // dead for another reason, which is the one to tell
+		}
+	}
+	return other
+}
+
+// compare matches each expected row with the answer's rows: columns that a row does not name are free.
+func compare(t *table, want metric.Expect) []string {
+	var problems []string
+	got := t.lines()
+	columns := t.p.columns()
+	used := make([]bool, len(got))
+	for i, row := range want.Rows {
+		at := -1
+		for name := range row {
+			if !slices.Contains(columns, name) {
+				return append(problems, fmt.Sprintf("expect.rows[%d]: the answer has no column %q: it has %s", i, name, strings.Join(columns, ", ")))
+			}
+		}
+		for j, l := range got {
+			if !used[j] && t.agrees(l, columns, row, true) {
+				at = j
+				break
+			}
+		}
+		if at < 0 {
+			problems = append(problems, fmt.Sprintf("expect.rows[%d]: no row %s", i, rowText(columns, row)))
+			continue
+		}
+		used[at] = true
+		if !t.agrees(got[at], columns, row, false) {
+			cells := map[string]any{}
+			for k, v := range t.cells(got[at]) {
+				if _, named := row[columns[k]]; named {
+					cells[columns[k]] = v
+				}
+			}
+			problems = append(problems, fmt.Sprintf("expect.rows[%d]: expected %s, got %s", i, rowText(columns, row), rowText(columns, cells)))
+		}
+	}
+	for j, l := range got {
+		if !used[j] && l.group >= 0 {
+			cells := map[string]any{}
+			for k, v := range t.cells(l) {
+				cells[columns[k]] = v
+			}
+			problems = append(problems, "unexpected row "+rowText(columns, cells))
+		}
+	}
+	return problems
+}
+
+// agrees tells whether a row has the expected values: of time and dimensions only, or of all.
+func (t *table) agrees(l line, columns []string, row map[string]any, keysOnly bool) bool {
+	for k, got := range t.cells(l) {
+		want, named := row[columns[k]]
+		isKey := columns[k] == "time" || t.p.c.Dimension(columns[k]) != nil
+		if !named || (keysOnly && !isKey) {
+			continue
+		}
+		if columns[k] == "time" {
+			at, err := when(fmt.Sprint(want), time.Time{}, t.p.zone)
+			if err != nil || at != l.bucket {
+				return false
+			}
+			continue
+		}
+		if !sameValue(want, got) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameValue compares an expected value with one of the answer; numbers by value, within what a
+// decimal in a file can say.
+func sameValue(want, got any) bool {
+	if want == nil || got == nil {
+		return want == nil && got == nil
+	}
+	x, xErr := strconv.ParseFloat(fmt.Sprint(want), 64)
+	y, yErr := strconv.ParseFloat(fmt.Sprint(got), 64)
+	if xErr == nil && yErr == nil {
+		return x == y || math.Abs(x-y) <= 1e-9*max(math.Abs(x), math.Abs(y))
+	}
+	return fmt.Sprint(want) == fmt.Sprint(got)
+}
+
+func rowText(columns []string, row map[string]any) string {
+	var parts []string
+	for _, c := range columns {
+		if v, ok := row[c]; ok {
+			text, err := json.Marshal(v)
+			if err != nil {
+				text = []byte(fmt.Sprint(v))
+			}
+			parts = append(parts, c+": "+string(text))
+		}
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
+}

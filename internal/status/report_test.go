@@ -1,0 +1,173 @@
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/prove"
+	"github.com/pinflow/pinflow/internal/span"
+)
+
+// source is a ledger at one moment: pin has a log of one partition, and a dead log.
+type source struct {
+	progress ledger.Progress
+	marks    map[string]ledger.Mark
+}
+
+var (
+	row    = span.Key{Log: 1}
+	letter = span.Key{Log: 2}
+	now    = time.Now().UTC()
+)
+
+func newSource() *source {
+	return &source{
+		marks: map[string]ledger.Mark{"pin": {Stream: "pin", At: now}},
+		progress: ledger.Progress{
+			Start: span.Vector{row: 100, letter: 0}, Live: span.Vector{row: 160}, Batch: span.Vector{row: 150, letter: 4},
+			Lake:        span.Vector{row: 130, letter: 4},
+			LiveCounts:  map[span.Key]ledger.Counts{row: {Rows: 55, Dead: 1, Duplicates: 2, Gaps: 2}},
+			BatchCounts: map[span.Key]ledger.Counts{row: {Rows: 46, Duplicates: 2, Gaps: 2}, letter: {Dead: 4}},
+		},
+	}
+}
+
+func (s *source) Load(context.Context) (*ledger.Snapshot, error) {
+	return &ledger.Snapshot{
+		Streams: []ledger.Stream{{Name: "geo", Epoch: 1}, {Name: "pin", Epoch: 3, Schemas: []ledger.SchemaVersion{{Version: 1}, {Version: 2}}}},
+		Logs: []ledger.Log{
+			{ID: 1, Kind: ledger.KindKafka, Stream: "pin", Topic: "pin", Partitions: 1},
+			{ID: 2, Kind: ledger.KindKafka, Stream: "pin", Topic: "pin.dead", Partitions: 1, Dead: true},
+		},
+		Views: []ledger.View{{Name: "pins", Stream: "pin", Versions: []ledger.ViewVersion{
+			{ID: 1, Hash: "a", State: ledger.Dropped}, {ID: 2, Hash: "b", State: ledger.Serving},
+		}}},
+	}, nil
+}
+
+func (s *source) Progress(context.Context) (*ledger.Progress, error) { return &s.progress, nil }
+
+func (s *source) Status(context.Context) (*ledger.Status, error) {
+	return &ledger.Status{OpenWrites: 1, Leases: []ledger.LeaseInfo{{Name: "x", Holder: "h", Number: 2}}, NewestMarks: s.marks}, nil
+}
+
+func (s *source) CompleteTo(_ context.Context, stream string, _ ledger.Unit) (time.Time, error) {
+	if stream == "geo" {
+		return time.Time{}, nil
+	}
+	return now.Add(-time.Second), nil
+}
+
+func ends(_ context.Context, topic string) (map[int32]int64, error) {
+	return map[int32]int64{0: map[string]int64{"pin": 170, "pin.dead": 4}[topic]}, nil
+}
+
+func report(t *testing.T, s *source, e Ends, missing map[string]string) *Report {
+	t.Helper()
+	r, err := New(s, e, func() map[string]string { return missing }).Report(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestD1Conservation(t *testing.T) {
+	r := report(t, newSource(), ends, nil)
+	if !r.OK || len(r.Problems) != 0 {
+		t.Fatalf("problems: %v", r.Problems)
+	}
+	pin := r.Streams[1]
+	want := Conservation{Accepted: 70, Rows: 46, Duplicates: 2, Gaps: 2, InFlight: 20, Uncommitted: 20, OK: true}
+	if d := cmp.Diff(want, pin.Partitions[0].Conservation); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(Conservation{Accepted: 4, Dead: 4, OK: true}, pin.Partitions[1].Conservation); d != "" {
+		t.Error(d)
+	}
+	want.Accepted, want.Dead = 74, 4
+	if d := cmp.Diff(want, pin.Conservation); d != "" {
+		t.Error(d)
+	}
+	if p := pin.Partitions[0]; *p.End != 170 || p.Start != 100 || *p.Live.Lag != 10 || *p.Batch.Lag != 20 || p.Lake != 130 || p.Live.Counts.Dead != 1 {
+		t.Errorf("partition %+v", p)
+	}
+	if pin.Partitions[1].Live != nil || !pin.Partitions[1].Dead {
+		t.Errorf("dead log %+v", pin.Partitions[1])
+	}
+	if pin.Schema != 2 || pin.Epoch != 3 || pin.CompleteTo == nil || *pin.LagSeconds < 0.9 || len(pin.Views[0].Versions) != 1 {
+		t.Errorf("stream %+v", pin)
+	}
+	if geo := r.Streams[0]; geo.CompleteTo != nil || geo.Mark != nil || !geo.Conservation.OK {
+		t.Errorf("stream without a log %+v", geo)
+	}
+}
+
+func TestD1BrokenSumsAreNamed(t *testing.T) {
+	prove.Invariant(t, "D1")
+	for name, spoil := range map[string]func(p *ledger.Progress){
+		"batch sum": func(p *ledger.Progress) { p.BatchCounts[row] = ledger.Counts{Rows: 49} },
+		"live sum":  func(p *ledger.Progress) { p.LiveCounts[row] = ledger.Counts{Rows: 61} },
+		"units differ at the same offset": func(p *ledger.Progress) {
+			p.Live[row], p.LiveCounts[row] = 150, ledger.Counts{Rows: 47, Duplicates: 1, Gaps: 2}
+		},
+		"position beyond the end": func(p *ledger.Progress) { p.Batch[row], p.BatchCounts[row] = 180, ledger.Counts{Rows: 80} },
+	} {
+		s := newSource()
+		spoil(&s.progress)
+		r := report(t, s, ends, nil)
+		if r.OK || r.Streams[1].Conservation.OK || len(r.Problems) != 1 || !strings.HasPrefix(r.Problems[0], "pin/0: offsets are not accounted for") {
+			t.Errorf("%s: %v", name, r.Problems)
+		}
+	}
+	s := newSource()
+	s.progress.BatchCounts[row] = ledger.Counts{Rows: 40, Lost: 10}
+	r := report(t, s, ends, nil)
+	if d := cmp.Diff([]string{"pin/0: 10 records are lost"}, r.Problems); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestSilentLogIsNamedOnce(t *testing.T) {
+	silent := func(ctx context.Context, topic string) (map[int32]int64, error) {
+		if topic == "pin" {
+			return nil, errors.New("no route")
+		}
+		return ends(ctx, topic)
+	}
+	r := report(t, newSource(), silent, map[string]string{"pin": "topic pin does not answer: timed out"})
+	if d := cmp.Diff([]string{"topic pin does not answer: no route"}, r.Problems); d != "" {
+		t.Error(d)
+	}
+	p := r.Streams[1].Partitions[0]
+	if p.End != nil || p.Batch.Lag != nil || p.Conservation.Accepted != 50 || p.Conservation.InFlight != 0 || !p.Conservation.OK {
+		t.Errorf("partition %+v", p)
+	}
+	r = report(t, newSource(), ends, map[string]string{"pin": "partition 0 of topic pin does not answer"})
+	if d := cmp.Diff([]string{"stream pin: partition 0 of topic pin does not answer"}, r.Problems); d != "" {
+		t.Error(d)
+	}
+	s := newSource()
+	s.marks["pin"] = ledger.Mark{Stream: "pin", At: now.Add(-time.Hour)}
+	if r := report(t, s, ends, nil); len(r.Problems) != 1 || !strings.HasPrefix(r.Problems[0], "stream pin: no mark for 1h0m0s") {
+		t.Errorf("problems %v", r.Problems)
+	}
+}
+
+func TestListsAreNeverNull(t *testing.T) {
+	b, err := json.Marshal(report(t, newSource(), ends, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"problems", "streams", "leases", "partitions", "views", "versions", "segments"} {
+		if strings.Contains(string(b), `"`+name+`":null`) {
+			t.Errorf("%s is null in %s", name, b)
+		}
+	}
+}
