@@ -1,0 +1,105 @@
+// What surrounds every page: names, places, the state of the connection, the list of keys.
+import type { ComponentChildren } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import type { View } from './api';
+import { useKeys } from './hooks';
+import { useLive } from './live';
+import { go } from './router';
+import { lost } from './sse';
+
+const keys: [string, string][] = [
+  ['g t', 'Today'],
+  ['g e', 'Explore'],
+  ['/', 'find a value'],
+  ['d  w  m', 'last 24 hours, 7 days, 30 days'],
+  ['←  →', 'shift the range; in a chart: read the values'],
+  ['drag', 'zoom into a chart; Back goes out again'],
+  ['v', 'table or charts'],
+  ['p', 'pause or go on'],
+  ['Esc', 'clear the filters'],
+  ['?', 'this list'],
+];
+
+export function Layout({ views, path, children }: { views: View[]; path: string; children: ComponentChildren }) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const explore = () => {
+    const v = views[0];
+    if (v) go(`/explore/${v.name}`);
+  };
+  useKeys({ 'g t': () => go('/'), 'g e': explore, '?': () => dialog.current?.showModal() });
+  return (
+    <>
+      <a class="skip" href="#content">
+        to the content
+      </a>
+      <nav class="top" aria-label="pages">
+        <a class="brand" href="/">
+          <Mark /> pinflow
+        </a>
+        <a href="/" aria-current={path === '/' ? 'page' : undefined}>
+          Today
+        </a>
+        {views.map((v) => (
+          <a key={v.name} href={`/explore/${v.name}`} aria-current={path === `/explore/${v.name}` ? 'page' : undefined}>
+            {v.display_name ?? v.name}
+          </a>
+        ))}
+        <span class="spring" />
+        <Connection />
+        <button class="quiet" onClick={() => dialog.current?.showModal()} title="keys (?)" aria-label="list of keys">
+          ?
+        </button>
+      </nav>
+      <div id="content">{children}</div>
+      <dialog ref={dialog} aria-label="keys">
+        <form method="dialog">
+          <h2>Keys</h2>
+          <dl class="keys">
+            {keys.map(([k, what]) => (
+              <div key={k}>
+                <dt>
+                  <kbd>{k}</kbd>
+                </dt>
+                <dd>{what}</dd>
+              </div>
+            ))}
+          </dl>
+          <button class="toggle">Close</button>
+        </form>
+      </dialog>
+    </>
+  );
+}
+
+function Mark() {
+  return (
+    <svg width="20" height="20" viewBox="0 0 32 32" aria-hidden="true">
+      <path d="M5 20 12 12l5 4 10-10" fill="none" stroke="currentColor" stroke-width="3.5" stroke-linecap="round" stroke-linejoin="round" />
+      <path d="M5 27h22" stroke="currentColor" stroke-width="2.5" stroke-dasharray="3 4" stroke-linecap="round" />
+    </svg>
+  );
+}
+
+/** is the page connected; when not, when it tries again */
+function Connection() {
+  const { machine } = useLive();
+  const [now, set] = useState(Date.now());
+  useEffect(() => {
+    if (machine.phase !== 'waiting') return;
+    const t = setInterval(() => set(Date.now()), 500);
+    return () => clearInterval(t);
+  }, [machine.phase]);
+  const seconds = Math.max(0, Math.ceil((machine.retryAt - now) / 1000));
+  const words: Record<string, string> = {
+    open: 'connected',
+    connecting: lost(machine) ? 'disconnected, trying again…' : 'connecting…',
+    waiting: `disconnected, next try in ${seconds} s`,
+    off: 'not connected',
+  };
+  return (
+    <span class={lost(machine) ? 'connection lost' : 'connection'} role="status">
+      <span class={machine.phase === 'open' ? 'dot on' : lost(machine) ? 'dot bad' : 'dot'} />
+      {words[machine.phase]}
+    </span>
+  );
+}

@@ -1,0 +1,54 @@
+// The parts of /v1/status and /v1/days that the page shows.
+
+export interface Conservation {
+  accepted: number;
+  rows: number;
+  dead: number;
+  duplicates: number;
+  gaps: number;
+  lost: number;
+  in_flight: number;
+  ok: boolean;
+}
+
+export interface StreamStatus {
+  name: string;
+  complete_to: string | null;
+  conservation: Conservation;
+}
+
+export interface Status {
+  at: string;
+  ok: boolean;
+  problems: string[];
+  streams: StreamStatus[];
+}
+
+export interface Day {
+  stream: string;
+  date: string;
+  zone: string;
+  state: string; // open | waiting | complete
+  landed_at?: string | null;
+  complete?: number | null; // 0-1
+}
+
+/** parts of the conservation bar, in order; their sum is what was accepted */
+export const parts: { key: Exclude<keyof Conservation, 'accepted' | 'ok'>; label: string }[] = [
+  { key: 'rows', label: 'in the lake' },
+  { key: 'dead', label: 'dead letters' },
+  { key: 'duplicates', label: 'duplicates' },
+  { key: 'in_flight', label: 'in flight' },
+  { key: 'gaps', label: 'gaps' },
+  { key: 'lost', label: 'lost' },
+];
+
+export function sum(list: Conservation[]): Conservation {
+  const out: Conservation = { accepted: 0, rows: 0, dead: 0, duplicates: 0, gaps: 0, lost: 0, in_flight: 0, ok: true };
+  for (const c of list) {
+    out.accepted += c.accepted;
+    for (const p of parts) out[p.key] += c[p.key];
+    out.ok &&= c.ok;
+  }
+  return out;
+}
