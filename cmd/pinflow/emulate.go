@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pinflow/pinflow/internal/emulate"
+	"github.com/pinflow/pinflow/internal/fault"
+)
+
+type emulateFlags struct {
+	streams              []string
+	users, events        string
+	rate                 string
+	late, bad, duplicate string
+	connections, batch   int
+	single               bool
+	seed                 uint64
+	truth                string
+}
+
+func (c *cli) emulateCommand() *cobra.Command {
+	f := &emulateFlags{}
+	cmd := &cobra.Command{
+		Use:   "emulate",
+		Short: "Post the events of many users: pins, geolocations, users",
+		Long: `Post the events of many users to a server that runs the built-in streams, until --events are sent or
+Ctrl-C. With --truth what was sent and answered is kept in a file, against which verify checks the server.
+Numbers may end in k or M.`,
+		Example: "  pinflow emulate --users 500 --rate 2k/s --late 1% --bad 0.1% --duplicate 0.5% --truth run.truth\n  pinflow verify --truth run.truth",
+		Args:    arguments(),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return c.emulate(cmd, f) },
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.users, "users", "500", "how many users post")
+	fs.StringVar(&f.rate, "rate", "100/s", "events a second, like 2k/s; max: as fast as the server takes them")
+	fs.StringVar(&f.events, "events", "", "how many events (default: until Ctrl-C)")
+	fs.StringVar(&f.late, "late", "0%", "share of events that are late, like 1%")
+	fs.StringVar(&f.bad, "bad", "0%", "share of events that are to be refused or dead-lettered")
+	fs.StringVar(&f.duplicate, "duplicate", "0%", "share of events that are sent twice")
+	fs.StringSliceVar(&f.streams, "streams", nil, "streams to post to (default pin,geo,user)")
+	fs.Uint64Var(&f.seed, "seed", 1, "the same seed makes the same events")
+	fs.StringVar(&f.truth, "truth", "", "file to add to what was sent and answered")
+	fs.IntVar(&f.connections, "connections", 4, "requests at the same time")
+	fs.IntVar(&f.batch, "batch", 500, "most events in a request")
+	fs.BoolVar(&f.single, "single", false, "one event a request, to /pin/, /geo/ and /user/, as the public scripts do")
+	return cmd
+}
+
+func (c *cli) emulate(cmd *cobra.Command, f *emulateFlags) error {
+	cfg, err := f.config(cmd)
+	if err != nil {
+		return err
+	}
+	server, err := c.client()
+	if err != nil {
+		return err
+	}
+	cfg.URL = server.URL()
+	if cfg.APIKey, err = c.key(); err != nil {
+		return err
+	}
+	if err := server.Reach(cmd.Context()); err != nil {
+		return err
+	}
+	e, err := emulate.New(cfg, c.logger())
+	if err != nil {
+		return err
+	}
+	stop := c.watch(func() (int64, string) {
+		n := e.Counts()
+		return n.Sent, fmt.Sprintf("%d accepted, %d dead-lettered, %d rejected, %d sent again", n.Accepted, n.DeadLettered, n.Rejected, n.Retried)
+	}, cfg.Events)
+	n, err := e.Run(cmd.Context())
+	stop()
+	if err != nil {
+		return err
+	}
+	err = c.print(sheet{
+		columns: []string{"sent", "accepted", "dead_lettered", "rejected", "duplicates", "retried", "unresolved", "unexpected"},
+		right:   []bool{true, true, true, true, true, true, true, true},
+		rows:    [][]any{{n.Sent, n.Accepted, n.DeadLettered, n.Rejected, n.Duplicates, n.Retried, n.Unresolved, n.Unexpected}},
+	})
+	switch {
+	case err != nil:
+		return err
+	case n.Unexpected > 0:
+		return fault.New(fault.Unknown, "unexpected", "%s got another answer than they should have", plural(int(n.Unexpected), "event"))
+	case cfg.Events > 0 && cmd.Context().Err() != nil:
+		return context.Canceled
+	}
+	return nil
+}
+
+// config reads the flags' numbers.
+func (f *emulateFlags) config(cmd *cobra.Command) (emulate.Config, error) {
+	cfg := emulate.Config{
+		Streams: f.streams, Connections: f.connections, BatchSize: f.batch, Single: f.single, Seed: f.seed, Truth: f.truth,
+	}
+	for _, x := range []struct {
+		flag, text string
+		whole      *int64
+		share      *float64
+	}{
+		{flag: "--users", text: f.users, whole: &cfg.Users},
+		{flag: "--events", text: f.events, whole: &cfg.Events},
+		{flag: "--late", text: f.late, share: &cfg.Shares.Late},
+		{flag: "--bad", text: f.bad, share: &cfg.Shares.Bad},
+		{flag: "--duplicate", text: f.duplicate, share: &cfg.Shares.Duplicate},
+	} {
+		if x.text == "" {
+			continue
+		}
+		var ok bool
+		if x.whole != nil {
+			var v float64
+			v, ok = parseCount(x.text)
+			*x.whole = int64(v)
+		} else {
+			*x.share, ok = parseShare(x.text)
+		}
+		if !ok {
+			return cfg, usage(cmd, "%s cannot be %q", x.flag, x.text)
+		}
+	}
+	if f.rate != "max" {
+		v, ok := parseCount(strings.TrimSuffix(f.rate, "/s"))
+		if !ok || v <= 0 {
+			return cfg, usage(cmd, "--rate cannot be %q: write it like 2k/s, or max", f.rate)
+		}
+		cfg.Rate = v
+	}
+	return cfg, nil
+}
+
+// parseCount reads 500, 2k, 1.5M.
+func parseCount(s string) (float64, bool) {
+	scale := 1.0
+	switch {
+	case strings.HasSuffix(s, "k"), strings.HasSuffix(s, "K"):
+		scale, s = 1e3, s[:len(s)-1]
+	case strings.HasSuffix(s, "M"):
+		scale, s = 1e6, s[:len(s)-1]
+	}
+	v, err := strconv.ParseFloat(s, 64)
+	return v * scale, err == nil && v >= 0 && v*scale < 1e15
+}
+
+// parseShare reads 1% or 0.01.
+func parseShare(s string) (float64, bool) {
+	number, percent := strings.CutSuffix(s, "%")
+	v, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	if percent {
+		v /= 100
+	}
+	return v, err == nil && v >= 0 && v <= 1
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/url"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pinflow/pinflow/internal/fault"
+)
+
+// viewAnswer is a view as /v1/views tells it.
+type viewAnswer struct {
+	Name        string `json:"name"`
+	Description string `json:"description"`
+	Owner       string `json:"owner"`
+	Stream      string `json:"stream"`
+	TimeZone    string `json:"time_zone"`
+	Grain       string `json:"grain"`
+	Version     string `json:"version"`
+	State       string `json:"state"`
+	Dimensions  []struct {
+		Name string `json:"name"`
+		Type string `json:"type"`
+	} `json:"dimensions"`
+	Measures []struct {
+		Name        string `json:"name"`
+		Description string `json:"description"`
+		Agg         string `json:"agg"`
+		Type        string `json:"type"`
+		Unit        string `json:"unit"`
+		Numerator   string `json:"numerator"`
+		Denominator string `json:"denominator"`
+	} `json:"measures"`
+}
+
+func (c *cli) metricsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "metrics", Short: "The views that run, and what they measure", Args: arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		&cobra.Command{
+			Use: "ls", Short: "List views", Args: arguments(),
+			RunE: func(cmd *cobra.Command, _ []string) error { return c.listViews(cmd) },
+		},
+		&cobra.Command{
+			Use: "show VIEW", Short: "Show a view's dimensions and measures", Args: arguments("VIEW"),
+			RunE: func(cmd *cobra.Command, args []string) error { return c.showView(cmd, args[0]) },
+		},
+	)
+	return cmd
+}
+
+func (c *cli) listViews(cmd *cobra.Command) error {
+	server, err := c.client()
+	if err != nil {
+		return err
+	}
+	var list struct {
+		Views []json.RawMessage `json:"views"`
+	}
+	if err := server.Get(cmd.Context(), "/v1/views", nil, &list); err != nil {
+		return err
+	}
+	if c.output == asJSON {
+		if list.Views == nil {
+			list.Views = []json.RawMessage{}
+		}
+		return c.printJSON(list.Views)
+	}
+	s := sheet{columns: []string{"view", "stream", "measures", "dimensions", "grain", "version", "state", "owner"}, right: []bool{false, false, true, true}}
+	for _, raw := range list.Views {
+		var v viewAnswer
+		if err := json.Unmarshal(raw, &v); err != nil {
+			return fault.New(fault.Unknown, "bad_answer", "reading the answer of %s: %w", server.URL(), err)
+		}
+		s.rows = append(s.rows, []any{v.Name, v.Stream, len(v.Measures), len(v.Dimensions), v.Grain, short(v.Version), v.State, v.Owner})
+	}
+	return c.print(s)
+}
+
+func (c *cli) showView(cmd *cobra.Command, name string) error {
+	server, err := c.client()
+	if err != nil {
+		return err
+	}
+	body, err := server.GetRaw(cmd.Context(), "/v1/views/"+url.PathEscape(name), nil)
+	if err != nil {
+		return err
+	}
+	if c.output == asJSON {
+		var pretty bytes.Buffer
+		if err := json.Indent(&pretty, bytes.TrimSpace(body), "", "  "); err != nil {
+			return fault.New(fault.Unknown, "bad_answer", "reading the answer of %s: %w", server.URL(), err)
+		}
+		_, err := fmt.Fprintln(c.stdout, pretty.String())
+		return err
+	}
+	var v viewAnswer
+	if err := json.Unmarshal(body, &v); err != nil {
+		return fault.New(fault.Unknown, "bad_answer", "reading the answer of %s: %w", server.URL(), err)
+	}
+	s := sheet{columns: []string{"name", "kind", "type", "unit", "description"}}
+	for _, d := range v.Dimensions {
+		s.rows = append(s.rows, []any{d.Name, "dimension", d.Type, nil, nil})
+	}
+	for _, m := range v.Measures {
+		kind := m.Agg
+		if m.Numerator != "" {
+			kind = m.Numerator + " / " + m.Denominator
+		}
+		s.rows = append(s.rows, []any{m.Name, kind, m.Type, orNull(m.Unit), orNull(m.Description)})
+	}
+	if err := c.print(s); err != nil {
+		return err
+	}
+	c.say("%s@%s · %s · stream %s · grain %s · %s", v.Name, short(v.Version), v.State, v.Stream, v.Grain, v.TimeZone)
+	return nil
+}
+
+// short is as much of a version as people need.
+func short(version string) string { return version[:min(len(version), 8)] }

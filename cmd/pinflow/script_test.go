@@ -1,0 +1,81 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"pinflow": main})
+}
+
+// Each file of testdata/script is a session at a shell, against a server that says the same to everybody.
+func TestScripts(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(answerAll))
+	t.Cleanup(s.Close) // the scripts run in parallel, after this function
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("SERVER", s.URL)
+			env.Setenv("HOME", env.WorkDir)
+			return nil
+		},
+	})
+}
+
+func answerAll(w http.ResponseWriter, r *http.Request) {
+	problem := func(status int, code, detail string) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(map[string]any{"status": status, "code": code, "detail": detail})
+	}
+	switch r.Method + " " + r.URL.Path {
+	case "GET /version":
+		_, _ = io.WriteString(w, `{"version":"test"}`)
+	case "GET /v1/query":
+		if r.URL.Query().Get("view") != "pins" {
+			problem(http.StatusNotFound, "unknown_view", `there is no view "`+r.URL.Query().Get("view")+`": did you mean "pins"?`)
+			return
+		}
+		_, _ = io.WriteString(w, queryBody)
+	case "GET /v1/views":
+		_, _ = io.WriteString(w, `{"views":[`+viewBody+`]}`)
+	case "GET /v1/views/pins":
+		_, _ = io.WriteString(w, viewBody)
+	case "GET /v1/days":
+		_, _ = io.WriteString(w, `{"days":[]}`)
+	case "GET /v1/status":
+		_, _ = io.WriteString(w, statusBody)
+	case "POST /v1/streams/pin/events":
+		w.Header().Set("Pinflow-Result", "accepted=2;dead_lettered=1;rejected=0;retry=0")
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = io.WriteString(w, `{"request_id":"r","accepted":2,"dead_lettered":1,"rejected":0,"retry":0,"results":[{"index":1,"id":"e-2","status":"dead_lettered","code":"type_mismatch","path":"/n","message":"expected integer"}]}`)
+	case "POST /v1/streams/geo/events":
+		w.Header().Set("Pinflow-Result", "accepted=0;dead_lettered=0;rejected=0;retry=1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, `{"request_id":"r","retry":1,"results":[{"index":0,"id":"e-9","status":"retry","code":"not_stored","retry_after_ms":800}]}`)
+	default:
+		problem(http.StatusNotFound, "no_such_path", "there is nothing at "+r.URL.Path)
+	}
+}
+
+const (
+	queryBody = `{"columns":["time","category","posted","posters"],
+"rows":[["2026-11-22T00:00:00Z","travel",12,7],["2026-11-23T00:00:00Z",null,3,null]],
+"points":{"state":["complete","incomplete"]},
+"meta":{"complete_to":"2026-11-23T14:31:00Z","grain":"day","time_zone":"UTC","versions":{"pins":"8f3c21d0"},
+"coverage":[{"from":"2026-11-20T00:00:00Z","to":"2026-11-22T00:00:00Z","source":"missing"}],
+"approx":{"posters":0.016},"revised":[],"warnings":["the day is not over"]}}`
+	viewBody = `{"name":"pins","stream":"pin","time_zone":"UTC","grain":"minute","version":"8f3c21d0aabb","state":"serving",
+"dimensions":[{"name":"category","type":"string"}],
+"measures":[{"name":"posted","agg":"count","type":"long","unit":"pins"},{"name":"share","agg":"ratio","type":"double","numerator":"video","denominator":"posted"}]}`
+	statusBody = `{"at":"2026-11-23T14:31:02Z","ok":false,"problems":["pin/0: 3 events are lost"],
+"streams":[{"name":"pin","complete_to":"2026-11-23T14:31:00Z","lag_seconds":2,
+"conservation":{"accepted":100,"rows":90,"dead":1,"duplicates":2,"gaps":0,"lost":3,"in_flight":4,"ok":true},"partitions":[],"views":[]}],
+"ledger":{"segments":{}},"leases":[]}`
+)

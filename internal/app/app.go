@@ -1,0 +1,161 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/pinflow/pinflow/internal/config"
+	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/kafkalog"
+)
+
+// Config of a process that runs everything: `pinflow up`, and the tests.
+type Config struct {
+	Project *config.Project
+	Version string
+	Demo    bool
+	Log     *slog.Logger
+	Out     io.Writer // the URLs and a curl line
+
+	// For tests, which may live in virtual time and on a virtual network; nil: the real ones.
+	Listen   func(network, addr string) (net.Listener, error)
+	Registry *prometheus.Registry
+
+	// Wire changes how the process's own clients reach the log; nil: as it is.
+	Wire func(b *kafkalog.Broker, c kafkalog.Config) kafkalog.Config
+
+	FlushEvery  time.Duration // of the live unit; 0: 250 ms
+	StageEvery  time.Duration // of the batch unit; 0: 1 s
+	CommitEvery time.Duration // of the lake; 0: 1 s
+	MarkEvery   time.Duration // 0: 1 s
+	WatchEvery  time.Duration // how often the epochs are asked; 0: 1 s
+	JobEvery    time.Duration // compaction, truncation; 0: 1 s, 5 s
+	StopBudget  time.Duration // for all steps of stopping; 0: 30 s
+}
+
+// App is the program as a value.
+type App struct {
+	cfg Config
+	log *slog.Logger
+}
+
+// New checks cfg and returns an App that has started nothing.
+func New(cfg Config) (*App, error) {
+	if cfg.Project == nil || cfg.Log == nil {
+		return nil, errors.New("app: a project and a logger are required")
+	}
+	if err := supported(cfg.Project.Settings); err != nil {
+		return nil, err
+	}
+	if cfg.Out == nil {
+		cfg.Out = io.Discard
+	}
+	if cfg.Listen == nil {
+		cfg.Listen = net.Listen
+	}
+	if cfg.Registry == nil {
+		cfg.Registry = prometheus.NewRegistry()
+		cfg.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	}
+	if cfg.Wire == nil {
+		cfg.Wire = func(_ *kafkalog.Broker, c kafkalog.Config) kafkalog.Config { return c }
+	}
+	cfg.StageEvery = cmp.Or(cfg.StageEvery, time.Second)
+	cfg.CommitEvery = cmp.Or(cfg.CommitEvery, time.Second)
+	cfg.MarkEvery = cmp.Or(cfg.MarkEvery, time.Second)
+	cfg.StopBudget = cmp.Or(cfg.StopBudget, 30*time.Second)
+	return &App{cfg: cfg, log: cfg.Log}, nil
+}
+
+// Run starts everything, prints where it is, and runs until ctx ends or a part fails. Then it stops in
+// order: the front door, the units, the committer and the jobs, the stores.
+func (a *App) Run(ctx context.Context) (err error) {
+	p := &parts{cfg: a.cfg, log: a.log}
+	defer func() { err = errors.Join(err, p.close()) }()
+	if err := p.open(ctx); err != nil {
+		return err
+	}
+	stages, err := p.stages(ctx)
+	if err != nil {
+		return err
+	}
+	p.greet()
+	return supervise(ctx, a.log, a.cfg.StopBudget, stages...)
+}
+
+// owner names this process in the ledger. Whoever has the data folder's lock is its one owner, so a
+// lease that a killed process left is taken over at once.
+func (p *parts) owner() string { return "up:" + p.cfg.Project.Settings.Data }
+
+// greet says where everything is.
+func (p *parts) greet() {
+	url := "http://" + p.http.Addr().String()
+	s := p.cfg.Project.Settings
+	stream, body := "pin", `{"category":"travel","title":"hello"}`
+	if len(p.cfg.Project.Streams) > 0 && !p.cfg.Project.BuiltIn {
+		stream, body = p.cfg.Project.Streams[0].Name, "{}"
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "this machine"
+	}
+	p.noteAddress(url)
+	text := fmt.Sprintf(`
+pinflow %s runs on %s
+
+  page   %s
+  API    %s/openapi.json
+  Kafka  %s
+  data   %s
+
+post an event:
+
+  curl -i %s/v1/streams/%s/events -d '%s'
+
+stop with Ctrl-C
+`, p.cfg.Version, host, url, url, p.broker.Addr(), s.Data, url, stream, body)
+	if p.cfg.Demo {
+		text += "\nthe demonstration is posting pins, geolocations and users\n"
+	}
+	if _, err := io.WriteString(p.cfg.Out, text); err != nil {
+		p.log.Warn("telling where everything is", "error", err)
+	}
+}
+
+// noteAddress leaves the address in the data folder, where the commands look: a port that was taken has
+// given way to another.
+func (p *parts) noteAddress(url string) {
+	name := filepath.Join(p.folder.path, config.AddressFile)
+	if err := os.WriteFile(name, []byte(url+"\n"), 0o644); err != nil {
+		p.log.Warn("noting the address for the commands", "error", err)
+		return
+	}
+	p.onClose(func() error { return os.Remove(name) })
+}
+
+// supported refuses settings of what this version cannot do: a URL would be taken for a file's name.
+func supported(s config.Settings) error {
+	if s.Log.Kind != config.Embedded {
+		return fault.New(fault.Config, "not_supported", "log.kind %s: this version runs on the embedded log only", s.Log.Kind).
+			WithAdvice("leave log.kind out, or set it to embedded")
+	}
+	for key, path := range map[string]string{"lake.warehouse": s.Lake.Warehouse, "lake.catalog": s.Lake.Catalog} {
+		if scheme, _, url := strings.Cut(path, "://"); url {
+			return fault.New(fault.Config, "not_supported", "%s %s://…: this version keeps the lake on the local disk only", key, scheme).
+				WithAdvice("name a folder or file, or leave %s out", key)
+		}
+	}
+	return nil
+}
