@@ -1,0 +1,75 @@
+# Every target installs what it needs and says so. Tools live in .cache/, never in the system, except
+# Debian packages (Chromium), which scripts/need asks for by name.
+SHELL      := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+GO         ?= go
+BIN        := bin
+TOOLS      := .cache/tools
+PKGS       := ./...
+export CGO_ENABLED ?= 0
+# franz-go's mutexes count as blocked in a synctest bubble only under this tag.
+TAGS       := synctests
+
+.PHONY: help build test check web web-check unit race sim e2e soak bench invariants fmt clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: ## the binary, without cgo, in bin/
+	$(GO) build -trimpath -o $(BIN)/pinflow ./cmd/pinflow
+
+test: check web-check race sim e2e ## everything: static checks, page, units under the race detector, simulation, end to end
+
+check: $(TOOLS)/staticcheck $(TOOLS)/gofumpt ## formatting, vet, staticcheck, layout
+	@scripts/budget 300 "static checks" bash -euo pipefail -c '\
+	  out=$$($(TOOLS)/gofumpt -l cmd internal bench web/*.go); \
+	  if [ -n "$$out" ]; then echo "not formatted (run: make fmt):"; echo "$$out"; exit 1; fi; \
+	  $(GO) vet $(PKGS); $(TOOLS)/staticcheck $(PKGS); $(GO) mod verify >/dev/null; $(GO) test ./internal/archtest'
+
+web: ## build the page into web/dist
+	@scripts/need node npm
+	cd web && npm ci --no-audit --no-fund && npm run build
+
+web-check: ## page: types, unit tests, and that web/dist is what the source gives
+	@scripts/need node npm
+	@scripts/budget 240 "page" bash -euo pipefail -c 'cd web && npm ci --no-audit --no-fund --silent && npm run check && npm test && npm run build -- --logLevel warn && cd .. && git diff --exit-code --stat -- web/dist'
+
+unit: ## unit tests, quick
+	$(GO) test $(shell $(GO) list $(PKGS) | grep -v -e /internal/e2e -e /internal/simtest)
+
+race: ## unit tests under the race detector
+	@scripts/budget 1200 "unit tests" env CGO_ENABLED=1 $(GO) test -race -timeout 15m $(shell $(GO) list $(PKGS) | grep -v -e /internal/e2e -e /internal/simtest)
+
+sim: ## the whole pipeline in virtual time, with faults
+	@scripts/budget 600 "simulation" env CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -timeout 10m ./internal/simtest/... ./internal/kafkalog/...
+
+e2e: build ## the real binary: kill -9, independent Iceberg reader, Chromium, wrong surroundings
+	@scripts/need node npm python3 chromium
+	@scripts/venv
+	@scripts/budget 900 "end to end" env PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python $(GO) test -count=1 -timeout 15m -v ./internal/e2e/...
+
+soak: build ## slow: many seeds, many kills
+	@scripts/need node npm python3 chromium
+	@scripts/venv
+	PINFLOW_SOAK=1 CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -count=1 -timeout 60m -v ./internal/simtest/...
+	PINFLOW_SOAK=1 PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python $(GO) test -count=1 -timeout 60m -v ./internal/e2e/...
+
+bench: build ## every figure that the README quotes
+	$(GO) run ./bench
+
+invariants: build ## the matrix of invariants, from what really ran
+	@scripts/need node npm python3 chromium
+	@scripts/venv
+	@scripts/budget 1200 "invariants" env PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python scripts/invariants
+
+fmt: $(TOOLS)/gofumpt
+	$(TOOLS)/gofumpt -w cmd internal bench web/*.go
+
+$(TOOLS)/staticcheck $(TOOLS)/gofumpt: tools/go.mod tools/go.sum
+	@echo "building staticcheck and gofumpt into $(TOOLS)"
+	@mkdir -p $(TOOLS)
+	cd tools && $(GO) build -o ../$(TOOLS)/ honnef.co/go/tools/cmd/staticcheck mvdan.cc/gofumpt
+	@touch $(TOOLS)/staticcheck $(TOOLS)/gofumpt
+
+clean:
+	rm -rf $(BIN) .cache web/node_modules

@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/pinflow/pinflow/internal/prove"
+)
+
+// dayTotals is what a reader finds of one day of a stream.
+// dayTotals is a day by pyiceberg, which gives sums, or by us, who give those of longs apart.
+type dayTotals struct {
+	Day    string             `json:"day"`
+	Rows   int64              `json:"rows"`
+	Sums   map[string]float64 `json:"sums"`
+	Longs  map[string]float64 `json:"longs"`
+	Floats map[string]float64 `json:"floats"`
+}
+
+func (d dayTotals) sum(field string) float64 { return d.Sums[field] + d.Longs[field] + d.Floats[field] }
+
+// C1, L1, M1, D1: under load, killed with -9 again and again, everything that was answered accepted is
+// once in the lake and once in the live numbers, and the counts add up. L6: an independent reader
+// finds the same in the lake.
+func TestKilledAgainAndAgain(t *testing.T) {
+	prove.Invariant(t, "C1 C2 L1 L6 M1 D1", prove.EmbeddedLog, prove.Disk, prove.SQLite)
+	rnd := rand.New(rand.NewPCG(seed(t), 1))
+	events, kills := 210_000, 6
+	if os.Getenv("PINFLOW_SOAK") != "" {
+		events, kills = 2_000_000, 100
+	}
+	data, truth := t.TempDir(), filepath.Join(t.TempDir(), "truth")
+	s := start(t, data)
+
+	emulate := exec.Command(binary(t), fmtArgs("emulate --url %s --users 500 --rate 20k/s --events %d --late 1%% --bad 0.1%% --duplicate 0.5%% --seed %d --truth %s",
+		s.url(), events, rnd.Uint32(), truth)...)
+	var said bytes.Buffer
+	emulate.Stdout, emulate.Stderr = &said, &said
+	if err := emulate.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- emulate.Wait() }()
+
+	killed := 0
+	for running := true; running; {
+		wait := time.Duration(rnd.Int64N(int64(2500 * time.Millisecond)))
+		if killed >= kills {
+			wait = 10 * time.Minute
+		}
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatalf("emulate: %v\n%s", err, said.String())
+			}
+			running = false
+		case <-time.After(wait):
+			if killed >= kills {
+				t.Fatalf("emulate did not end:\n%s", said.String())
+			}
+			s.kill()
+			s.run()
+			killed++
+		}
+	}
+	if killed < 5 {
+		t.Fatalf("killed only %d times: emulate was done too soon", killed)
+	}
+	t.Logf("killed %d times; emulate said:\n%s", killed, said.String())
+
+	s.kill() // once more, with everything in flight
+	s.run()
+	t.Log(must(t, "verify", "--url", s.url(), "--truth", truth))
+	compareLake(t, s)
+
+	s.stop()
+	s.run() // the second start goes on where the first stopped
+	t.Log(must(t, "verify", "--url", s.url(), "--truth", truth))
+	s.stop()
+}
+
+// compareLake reads the tables with pyiceberg and wants the same as our own reader found.
+func compareLake(t *testing.T, s *server) {
+	t.Helper()
+	python := os.Getenv("PINFLOW_PYTHON")
+	if python == "" {
+		t.Fatal("PINFLOW_PYTHON is not set: run this with make e2e")
+	}
+	for stream, fields := range map[string][]string{"pin": {"follower_count", "index"}, "geo": {"ind", "latitude"}, "user": {"ind", "age"}} {
+		var ours struct {
+			Days []dayTotals `json:"days"`
+		}
+		s.get(fmt.Sprintf("/v1/lake/%s/digest", stream), &ours)
+		args := append([]string{"testdata/read_lake.py", filepath.Join(s.dir, "lake"), stream}, fields...)
+		out, err := exec.Command(python, args...).Output()
+		if err != nil {
+			t.Fatalf("reading the lake with pyiceberg: %v\n%s", err, out)
+		}
+		var theirs struct {
+			Days []dayTotals `json:"days"`
+		}
+		if err := json.Unmarshal(out, &theirs); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		compareDays(t, stream, fields, ours.Days, theirs.Days)
+	}
+}
+
+func compareDays(t *testing.T, stream string, fields []string, ours, theirs []dayTotals) {
+	t.Helper()
+	if len(ours) != len(theirs) || len(ours) == 0 {
+		t.Fatalf("%s: %d days by our reader, %d by pyiceberg", stream, len(ours), len(theirs))
+	}
+	total := int64(0)
+	for i, o := range ours {
+		p := theirs[i]
+		if o.Day != p.Day || o.Rows != p.Rows {
+			t.Errorf("%s: ours %s with %d rows, pyiceberg %s with %d", stream, o.Day, o.Rows, p.Day, p.Rows)
+		}
+		for _, f := range fields {
+			if d := o.sum(f) - p.sum(f); d*d > 1e-12*(o.sum(f)*o.sum(f)+1) {
+				t.Errorf("%s %s: sum of %s: ours %v, pyiceberg %v", stream, o.Day, f, o.sum(f), p.sum(f))
+			}
+		}
+		total += o.Rows
+	}
+	t.Logf("%s: %d rows in %d days, the same by pyiceberg", stream, total, len(ours))
+}

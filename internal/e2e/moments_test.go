@@ -1,0 +1,118 @@
+package e2e
+
+import (
+	"bytes"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/pinflow/pinflow/internal/prove"
+)
+
+// L7: a part of the data folder that is older than the rest, as after restoring half a backup, is
+// noticed, and the lake's catalog, which says what the tables hold, is left as it was.
+func TestPartsOfDifferentMoments(t *testing.T) {
+	prove.Invariant(t, "L7", prove.EmbeddedLog, prove.Disk, prove.SQLite)
+	dir := filepath.Join(t.TempDir(), "data")
+	s := start(t, dir)
+	s.post("pin", 20)
+	s.stop()
+	older := dir + ".older"
+	copyFolder(t, dir, older)
+	s = start(t, dir)
+	s.post("pin", 20)
+	s.stop()
+	newer := dir + ".newer"
+	copyFolder(t, dir, newer)
+
+	for part, code := range map[string]string{
+		"ledger.db": "the ledger's newest is commit",
+		"lake":      "the ledger's newest is commit",
+		"log":       "the log of pin/",
+	} {
+		t.Run(part, func(t *testing.T) {
+			replace(t, newer, dir)
+			replace(t, filepath.Join(older, part), filepath.Join(dir, part))
+			before := read(t, filepath.Join(dir, "lake", "catalog.db"))
+			refused(t, 3, []string{code, "restore"}, "up", "--data", dir, "--listen", freePort(t), "--log-listen", freePort(t))
+			if after := read(t, filepath.Join(dir, "lake", "catalog.db")); !bytes.Equal(before, after) {
+				t.Error("the lake's catalog was written")
+			}
+		})
+	}
+	replace(t, newer, dir) // all of one moment, it goes on
+	s = start(t, dir)
+	s.post("pin", 1)
+	s.stop()
+}
+
+// post sends n events and waits until they are in the lake.
+func (s *server) post(stream string, n int) {
+	s.t.Helper()
+	before := s.rows(stream)
+	for range n {
+		resp, err := http.Post(s.url()+"/v1/streams/"+stream+"/events", "application/json", bytes.NewReader([]byte(`{"category":"travel"}`)))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusAccepted {
+			s.t.Fatalf("posting: %s", resp.Status)
+		}
+	}
+	for deadline := time.Now().Add(time.Minute); s.rows(stream) != before+int64(n); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("a minute later the lake has %d rows, not %d", s.rows(stream), before+int64(n))
+		}
+	}
+}
+
+// rows are those of a stream in the lake.
+func (s *server) rows(stream string) (n int64) {
+	s.t.Helper()
+	var lake struct {
+		Days []dayTotals `json:"days"`
+	}
+	s.get("/v1/lake/"+stream+"/digest", &lake)
+	for _, d := range lake.Days {
+		n += d.Rows
+	}
+	return n
+}
+
+func copyFolder(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replace puts a copy of a file or folder in the place of another.
+func replace(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.RemoveAll(to); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.IsDir() {
+		copyFolder(t, from, to)
+		return
+	}
+	if err := os.WriteFile(to, read(t, from), info.Mode()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
