@@ -65,7 +65,7 @@ func (w *world) days(long time.Duration) {
 	w.start()
 	crashes, restarts, answered := 0, 0, answers{}
 	for end := time.Now().Add(long); time.Now().Before(end); {
-		w.wild = w.rnd.IntN(3) != 0
+		w.sky.set(w.rnd.IntN(3) != 0)
 		for range 1 + w.rnd.IntN(12) {
 			w.post(1 + w.rnd.IntN(40))
 			answered.note(w)
@@ -73,7 +73,7 @@ func (w *world) days(long time.Duration) {
 		}
 		switch w.rnd.IntN(8) {
 		case 0:
-			w.wild = false
+			w.sky.set(false)
 			w.end()
 			w.start()
 			restarts++
@@ -82,7 +82,7 @@ func (w *world) days(long time.Duration) {
 			crashes++
 		}
 	}
-	w.wild = false
+	w.sky.set(false)
 	for tries := 0; len(w.unsure) > 0; tries++ {
 		if tries > 100 {
 			w.t.Fatalf("%d events are still not accepted", len(w.unsure))
@@ -100,7 +100,7 @@ func (w *world) days(long time.Duration) {
 	w.start() // and what is on disk says the same
 	w.compare()
 	w.end()
-	w.t.Logf("%d posts, %d accepted, %d dead, %d restarts, %d crashes, faults %v", w.posts, len(w.truth), w.dead, restarts, crashes, w.faults)
+	w.t.Logf("%d posts, %d accepted, %d dead, %d restarts, %d crashes, faults %v", w.posts, len(w.truth), w.dead, restarts, crashes, &w.sky)
 }
 
 // crash takes the data folder as it is at this instant, ends the app, and goes on with the copy: what
@@ -110,7 +110,7 @@ func (w *world) crash() {
 	synctest.Wait()
 	image := w.dir + ".image"
 	w.run("cp", "-a", w.dir, image)
-	w.wild = false
+	w.sky.set(false)
 	w.end()
 	if err := os.RemoveAll(w.dir); err != nil {
 		w.t.Fatal(err)

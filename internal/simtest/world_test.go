@@ -33,7 +33,7 @@ type world struct {
 	nw   *kfake.VirtualNetwork
 	log  *slog.Logger
 	http *http.Client
-	wild bool // faults are on
+	sky  weather
 
 	stop  context.CancelFunc
 	ended chan error
@@ -44,7 +44,6 @@ type world struct {
 	recent []event        // sent lately, for repeats
 	posts  int
 	next   int
-	faults map[string]int
 }
 
 // row is what the numbers must show of an event.
@@ -66,7 +65,7 @@ const base = "http://127.0.0.1:8080"
 func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{
 		t: t, rnd: rand.New(rand.NewPCG(seed, 3)), dir: scratch(t), nw: &kfake.VirtualNetwork{},
-		truth: map[string]row{}, faults: map[string]int{},
+		truth: map[string]row{},
 	}
 	out := io.Discard
 	if testing.Verbose() && os.Getenv("PINFLOW_SIM_LOG") != "" {
@@ -149,7 +148,7 @@ func (w *world) wire(b *kafkalog.Broker, c kafkalog.Config) kafkalog.Config {
 		if err != nil {
 			return nil, err
 		}
-		return &brittle{Conn: conn, w: w, rnd: rand.New(rand.NewPCG(rnd.Uint64(), 5))}, nil
+		return &brittle{Conn: conn, sky: &w.sky, rnd: w.sky.fork(rnd)}, nil
 	}
 	w.refuse(b, kmsg.JoinGroup, func(r kmsg.Request) kmsg.Response {
 		resp := r.ResponseKind().(*kmsg.JoinGroupResponse)
@@ -168,10 +167,9 @@ func (w *world) wire(b *kafkalog.Broker, c kafkalog.Config) kafkalog.Config {
 func (w *world) refuse(b *kafkalog.Broker, key kmsg.Key, answer func(kmsg.Request) kmsg.Response) {
 	rnd := rand.New(rand.NewPCG(uint64(key), w.rnd.Uint64()))
 	b.InterceptAll(key, func(r kmsg.Request) (kmsg.Response, error, bool) {
-		if !w.wild || rnd.IntN(40) != 0 {
+		if !w.sky.strikes(rnd, key.Name(), 40) {
 			return nil, nil, false
 		}
-		w.faults[key.Name()]++
 		return answer(r), nil, true
 	})
 }
@@ -180,15 +178,14 @@ func (w *world) refuse(b *kafkalog.Broker, key kmsg.Key, answer func(kmsg.Reques
 // so that what was appended is not known to be.
 type brittle struct {
 	net.Conn
-	w   *world
+	sky *weather
 	rnd *rand.Rand
 }
 
 func (c *brittle) breaks(what string, oneIn int) error {
-	if !c.w.wild || c.rnd.IntN(oneIn) != 0 {
+	if !c.sky.strikes(c.rnd, what, oneIn) {
 		return nil
 	}
-	c.w.faults[what]++
 	c.Close()
 	return fmt.Errorf("the connection broke at a %s", what)
 }
