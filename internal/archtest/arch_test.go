@@ -21,7 +21,8 @@ var layers = map[string]int{
 	"internal/column": core, "internal/span": core, "internal/fault": core, "internal/event": core,
 	"internal/expr": core, "internal/sketch": core, "internal/metric": core, "internal/fold": core,
 	"internal/segment": core, "internal/calendar": core,
-	"internal/plan": contract,
+	"internal/apikey": core,
+	"internal/plan":   contract,
 
 	"internal/ledger": contract, "internal/ledger/ledgertest": contract, "internal/intake": contract,
 	"internal/lake":    contract,
@@ -29,6 +30,7 @@ var layers = map[string]int{
 
 	"internal/collect": unit, "internal/batch": unit, "internal/live": unit, "internal/query": unit,
 	"internal/days": unit, "internal/emulate": unit, "internal/status": unit,
+	"internal/access": unit,
 
 	"internal/kafkalog": adapter, "internal/sqlledger": adapter, "internal/icelake": adapter,
 	"internal/httpapi": adapter, "internal/client": adapter, "web": adapter,

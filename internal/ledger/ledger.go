@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/pinflow/pinflow/internal/apikey"
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/span"
 )
@@ -20,6 +21,7 @@ type Ledger interface {
 	Marks
 	Reader
 	Compaction
+	Keys
 	Close() error
 }
 
@@ -427,4 +429,21 @@ type Compaction interface {
 	Replace(ctx context.Context, lease Lease, kind string, in []int64, out []Segment) error
 	// DropRolled deletes rolled segments of a tier that end before the moment (microseconds).
 	DropRolled(ctx context.Context, lease Lease, version int64, tier string, before int64) (int64, error)
+}
+
+// Keys are the API keys and the sessions of those who logged in with one, as hashes alone.
+type Keys interface {
+	// Keys returns every key, oldest first, revoked ones too, and every session that has not ended, of
+	// one snapshot.
+	Keys(ctx context.Context) ([]apikey.Key, []apikey.Session, error)
+	// AddKey stores a key and returns it with its time. An id that is there already: fault.Lost.
+	AddKey(ctx context.Context, k apikey.Key) (apikey.Key, error)
+	// RevokeKey ends a key and its sessions for ever, and returns it. Once more changes nothing. An
+	// unknown id: fault.Record, unknown_key.
+	RevokeKey(ctx context.Context, id string) (apikey.Key, error)
+	// AddSession stores a session and drops those that have ended. A key that is unknown or revoked:
+	// fault.Record, unknown_key.
+	AddSession(ctx context.Context, s apikey.Session) error
+	// EndSession drops a session; one that is gone is no error.
+	EndSession(ctx context.Context, id string) error
 }

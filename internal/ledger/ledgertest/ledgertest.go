@@ -48,6 +48,9 @@ func Run(t *testing.T, open Open, on prove.Backend) {
 		{"L7_last_intent", lastIntent},
 		{"L1_lake_vector", lakeVector},
 		{"leases", leases},
+		{"S1_keys", keys},
+		{"S1_sessions", sessions},
+		{"S1_race_of_log_in_and_revocation", raceKeys},
 		{"D2_marks_thin_out", marksThin},
 		{"D2_marks_follow_a_clock_that_is_put_back", marksGoBack},
 		{"D2_complete_to", completeTo},
@@ -81,7 +84,7 @@ func claim(t *testing.T, name string, on prove.Backend) {
 		switch word {
 		case "L2", "M4", "M5", "P1":
 			prove.Invariant(t, word, on)
-		case "L1", "L3", "L7", "M2", "D1", "D2":
+		case "L1", "L3", "L7", "M2", "D1", "D2", "S1":
 			prove.Invariant(t, word)
 		default:
 			return

@@ -49,5 +49,5 @@ var invariants = []invariant{
 	{"D1", "conservation holds per (log, partition)", all, ""},
 	{"D2", "a day is never called complete before every event answered before end(D) + grace + wait is in the lake and in live", []axis{logs}, ""},
 	{"P1", "`plan`, `lint`, `query`, `audit` write nothing (`plan` and `audit` come later)", []axis{ledgers}, ""},
-	{"S1", "where keys are required: no key, no data; nothing leaks in logs or errors", nil, "there are no keys yet: only loopback addresses are served"},
+	{"S1", "where keys are required: no key, no data; nothing leaks in logs or errors", nil, ""},
 }

@@ -275,6 +275,16 @@ CREATE TABLE api_keys (
   name       TEXT NOT NULL,
   hash       BLOB NOT NULL,
   scopes     TEXT NOT NULL,
+  streams    TEXT NOT NULL,
   created_at INTEGER NOT NULL,
   revoked_at INTEGER
 ) STRICT;
+
+-- Log-ins of the page.
+CREATE TABLE sessions (
+  id      TEXT PRIMARY KEY,
+  key_id  TEXT NOT NULL REFERENCES api_keys (id),
+  hash    BLOB NOT NULL,
+  expires INTEGER NOT NULL
+) STRICT;
+CREATE INDEX sessions_key ON sessions (key_id);
