@@ -43,12 +43,16 @@ race: ## unit tests under the race detector
 sim: ## the whole pipeline in virtual time, with faults
 	@scripts/budget 600 "simulation" env CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -timeout 10m ./internal/simtest/... ./internal/kafkalog/...
 
-e2e: build ## the real binary: kill -9, independent Iceberg reader, Chromium, wrong surroundings
+web/node_modules/.package-lock.json: web/package-lock.json
+	@scripts/need node npm
+	cd web && npm ci --no-audit --no-fund --silent && touch node_modules/.package-lock.json
+
+e2e: build web/node_modules/.package-lock.json ## the real binary: kill -9, independent Iceberg reader, Chromium, wrong surroundings
 	@scripts/need node npm python3 chromium
 	@scripts/venv
-	@scripts/budget 900 "end to end" env PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python $(GO) test -count=1 -timeout 15m -v ./internal/e2e/...
+	@scripts/budget 900 "end to end" env PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python PINFLOW_SHOTS=$(CURDIR)/.cache/page $(GO) test -count=1 -timeout 15m -v ./internal/e2e/...
 
-soak: build ## slow: many seeds, many kills
+soak: build web/node_modules/.package-lock.json ## slow: many seeds, many kills
 	@scripts/need node npm python3 chromium
 	@scripts/venv
 	PINFLOW_SOAK=1 CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -count=1 -timeout 60m -v ./internal/simtest/...
@@ -57,7 +61,7 @@ soak: build ## slow: many seeds, many kills
 bench: build ## every figure that the README quotes
 	$(GO) run ./bench
 
-invariants: build ## the matrix of invariants, from what really ran
+invariants: build web/node_modules/.package-lock.json ## the matrix of invariants, from what really ran
 	@scripts/need node npm python3 chromium
 	@scripts/venv
 	@scripts/budget 1200 "invariants" env PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python scripts/invariants

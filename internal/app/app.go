@@ -127,7 +127,7 @@ post an event:
 stop with Ctrl-C
 `, p.cfg.Version, host, url, url, p.broker.Addr(), s.Data, url, stream, body)
 	if p.cfg.Demo {
-		text += "\nthe demonstration is posting pins, geolocations and users\n"
+		text += fmt.Sprintf("\nthe demonstration is posting pins, geolocations and users; watch them at\n\n  %s/explore/pins?by=category&from=now-15m\n", url)
 	}
 	if _, err := io.WriteString(p.cfg.Out, text); err != nil {
 		p.log.Warn("telling where everything is", "error", err)

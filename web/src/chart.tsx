@@ -5,6 +5,7 @@ import type { Coverage } from './api';
 import { dashes, tailDash, type Theme } from './color';
 import { drawStates } from './chart-draw';
 import { exact, none, short, type Format } from './format';
+import { beforeData } from './panel';
 import type { Line, PointState, Series } from './series';
 import { bucketLabel, clock, date, iso, type Grain } from './time';
 
@@ -309,7 +310,7 @@ function Strip({ coverage, data, area }: { coverage: Coverage[]; data: Series; a
   return (
     <svg class="strip" height="4" role="img" aria-label={parts.map((c) => `${c.source} from ${c.from} to ${c.to}`).join('; ')} style={{ marginLeft: `${area.left}px`, width: `${area.width}px` }}>
       {parts.map((c) => (
-        <rect key={c.from + c.source} class={`cover cover-${c.source}`} x={c.x * area.width} width={Math.max(1, c.w * area.width)} height="4">
+        <rect key={c.from + c.source} class={`cover cover-${c.reason === beforeData ? 'before' : c.source}`} x={c.x * area.width} width={Math.max(1, c.w * area.width)} height="4">
           <title>{`${c.source}: ${c.from} … ${c.to}${c.reason ? ` (${c.reason})` : ''}`}</title>
         </rect>
       ))}

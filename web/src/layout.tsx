@@ -99,7 +99,7 @@ function Connection() {
   return (
     <span class={lost(machine) ? 'connection lost' : 'connection'} role="status">
       <span class={machine.phase === 'open' ? 'dot on' : lost(machine) ? 'dot bad' : 'dot'} />
-      {words[machine.phase]}
+      <span class="words">{words[machine.phase]}</span>
     </span>
   );
 }

@@ -50,7 +50,10 @@ export function holes(coverage: Coverage[] | undefined): string {
   return `${list.length === 1 ? 'One part' : `${list.length} parts`} of the range ${list.length === 1 ? 'is' : 'are'} ${what}` + (reason ? `: ${reason}.` : '.');
 }
 
+/** the server's reason for a hole that is none of anybody's fault */
+export const beforeData = 'before the first event';
+
 /** whether nothing is wrong: the range merely begins before the data does */
 export function onlyBefore(coverage: Coverage[] | undefined): boolean {
-  return (coverage ?? []).filter(isHole).every((c) => c.reason === 'before the first event');
+  return (coverage ?? []).filter(isHole).every((c) => c.reason === beforeData);
 }

@@ -69,7 +69,7 @@ export function Instead({ state, problem, hint }: { state: PanelState; problem: 
     case 'empty':
       return <div class="instead">No events match this range and these filters.{hint}</div>;
     case 'never':
-      return <div class="instead">No event of this stream has ever arrived. See Today for a line to send one.</div>;
+      return <div class="instead"><span>No event of this stream has ever arrived. See <a href="/">Today</a> for a line to send one.</span></div>;
     case 'error':
       return (
         <div class="instead bad" role="alert">

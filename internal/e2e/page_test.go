@@ -1,0 +1,76 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// chromium prepares a browser test of web/e2e against s. Screenshots go to PINFLOW_SHOTS, if set.
+func chromium(t *testing.T, s *server, script string) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	t.Cleanup(cancel)
+	args := []string{filepath.Join("e2e", script), "--url", s.url()}
+	if shots := os.Getenv("PINFLOW_SHOTS"); shots != "" {
+		args = append(args, "--out", shots)
+	}
+	cmd := exec.CommandContext(ctx, "node", args...)
+	cmd.Dir = filepath.Join("..", "..", "web")
+	if _, err := os.Stat(filepath.Join(cmd.Dir, "node_modules", "playwright-core")); err != nil {
+		t.Fatal("web/node_modules is missing: run this with make e2e")
+	}
+	return cmd
+}
+
+// The page against the demonstration: a number moves without a reload, no other host is asked, no
+// error reaches the console; keys, table, filters and addresses do what they say, light, dark, narrow.
+func TestPageInChromium(t *testing.T) {
+	s := start(t, t.TempDir(), "--demo")
+	out, err := chromium(t, s, "page.mjs").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// A project without events shows what to do, and comes alive at the first one.
+func TestPageOfAnEmptyProject(t *testing.T) {
+	s := start(t, t.TempDir())
+	if out, err := chromium(t, s, "first.mjs").CombinedOutput(); err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+}
+
+// When the server is killed the page says so and keeps its numbers; when it is back, so are they.
+func TestPageWithoutServer(t *testing.T) {
+	s := start(t, t.TempDir(), "--demo")
+	cmd := chromium(t, s, "lost.mjs")
+	var faults bytes.Buffer
+	cmd.Stderr = &faults
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	said := ""
+	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		said = lines.Text()
+		switch said {
+		case "open":
+			s.kill()
+		case "lost":
+			s.run()
+		}
+	}
+	if err := cmd.Wait(); err != nil || said != "back" {
+		t.Fatalf("%v, it came as far as %q:\n%s", err, said, faults.String())
+	}
+}
