@@ -2,10 +2,13 @@ package emulate
 
 import (
 	"encoding/binary"
+	"maps"
 	"math"
 	"math/big"
+	"slices"
 	"time"
 
+	"github.com/pinflow/pinflow/internal/sketch"
 	"github.com/pinflow/pinflow/internal/span"
 )
 
@@ -19,8 +22,10 @@ type taken func(f *facts) (v float64, ok bool)
 // measureSpec is a measure of a built-in view.
 type measureSpec struct {
 	name     string
-	agg      string // count | sum | min | max | avg | ratio
-	take     taken  // nil: every event
+	agg      string                // count | sum | min | max | avg | ratio | distinct | percentile
+	take     taken                 // nil: every event
+	text     func(f *facts) string // of distinct; "" is none
+	p        float64               // of percentile
 	num, den string
 }
 
@@ -47,6 +52,8 @@ func viewSpecs() []viewSpec {
 			measures: []measureSpec{
 				{name: "posted", agg: "count"},
 				{name: "video", agg: "count", take: one(func(f *facts) bool { return f.video })},
+				{name: "posters", agg: "distinct", text: func(f *facts) string { return f.poster }},
+				{name: "followers_p50", agg: "percentile", p: 0.5, take: reach},
 				{name: "downloads", agg: "sum", take: func(f *facts) (float64, bool) { return float64(f.downloaded), true }},
 				{name: "reach", agg: "sum", take: reach},
 				{name: "followers_max", agg: "max", take: reach},
@@ -104,6 +111,11 @@ func ageGroup(age int64) string {
 type figure struct {
 	n                  int64
 	sum, abs, min, max float64
+
+	// what the kernel would keep, of approximate measures only: they are compared with the number that
+	// the same events give, not with the exact one
+	hll  sketch.HLL
+	bins map[int32]int64
 }
 
 func (g *figure) add(v float64) {
@@ -114,6 +126,16 @@ func (g *figure) add(v float64) {
 	g.sum += v
 	g.abs += math.Abs(v)
 	g.min, g.max = math.Min(g.min, v), math.Max(g.max, v)
+}
+
+// median and the like of the buckets that the values lie in.
+func (g *figure) quantile(p float64) float64 {
+	bins := slices.Sorted(maps.Keys(g.bins))
+	counts := make([]int64, len(bins))
+	for i, b := range bins {
+		counts[i] = g.bins[b]
+	}
+	return sketch.Quantile(bins, counts, p, g.min, g.max)
 }
 
 // group is one minute or day and one value of each dimension.
@@ -162,12 +184,23 @@ func (x figures) add(measures []measureSpec, at group, f *facts) {
 		x[at] = all
 	}
 	for i := range measures {
-		v, ok := 1.0, true
-		if measures[i].take != nil {
-			v, ok = measures[i].take(f)
+		m, v, ok := &measures[i], 1.0, true
+		if m.take != nil {
+			v, ok = m.take(f)
+		}
+		if m.text != nil {
+			if text := m.text(f); text != "" {
+				all[i].hll = all[i].hll.Add(sketch.HashText([]byte(text)))
+			}
 		}
 		if ok {
 			all[i].add(v)
+		}
+		if ok && m.agg == "percentile" {
+			if all[i].bins == nil {
+				all[i].bins = map[int32]int64{}
+			}
+			all[i].bins[sketch.Bucket(v)]++
 		}
 	}
 }
@@ -189,6 +222,13 @@ func value(measures []measureSpec, all []figure, i int) (v float64, null bool, o
 			}
 		}
 		return num / den, den == 0, 1e-12
+	case "distinct":
+		return math.Round(f.hll.Estimate()), false, 0
+	case "percentile":
+		if f.n == 0 {
+			return 0, true, 0
+		}
+		return f.quantile(m.p), false, 0
 	case "min":
 		return f.min, f.n == 0, 0
 	case "max":

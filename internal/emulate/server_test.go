@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/big"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/sketch"
 )
 
 // stored is an event that the test's server holds.
@@ -309,6 +312,7 @@ func dimension(name string, fields map[string]any) string {
 // measure is a measure of a view, one event after the other.
 func measure(name string, events []stored) any {
 	var values []float64
+	var posters sketch.HLL
 	share := 0
 	for _, e := range events {
 		var v any
@@ -327,6 +331,9 @@ func measure(name string, events []stored) any {
 		if x, ok := v.(float64); ok {
 			values = append(values, x)
 		}
+		if name == "posters" && e.fields["poster_name"] != "User Info Error" {
+			posters = posters.Add(sketch.HashText([]byte(e.fields["poster_name"].(string))))
+		}
 		lat, _ := e.fields["latitude"].(float64)
 		if e.fields["is_image_or_video"] == "video" || lat < 0 {
 			share++
@@ -335,6 +342,8 @@ func measure(name string, events []stored) any {
 	switch name {
 	case "posted", "located", "active":
 		return len(events)
+	case "posters":
+		return math.Round(posters.Estimate())
 	case "video", "southern":
 		return share
 	case "video_share", "southern_share":
@@ -350,6 +359,9 @@ func measure(name string, events []stored) any {
 	switch {
 	case strings.HasSuffix(name, "_min"):
 		return least
+	case strings.HasSuffix(name, "_p50"):
+		slices.Sort(values)
+		return min(max(sketch.Middle(sketch.Bucket(values[(len(values)-1)/2])), least), most)
 	case strings.HasSuffix(name, "_max"):
 		return most
 	case strings.HasSuffix(name, "_avg"):

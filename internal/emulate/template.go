@@ -26,7 +26,8 @@ type facts struct {
 	video                    bool
 	downloaded               int64
 	followers                int64
-	followed                 bool // followers is known
+	followed                 bool   // followers is known
+	poster                   string // "" when unknown
 
 	latitude, longitude float64
 	age                 int64
@@ -105,6 +106,9 @@ func factsOf(fields map[string]any) (f facts, err error) {
 	f.video = f.media == "video"
 	if strings.HasPrefix(f.media, "multi") {
 		f.media = "story"
+	}
+	if f.poster, _ = fields["poster_name"].(string); f.poster == "User Info Error" {
+		f.poster = ""
 	}
 	f.downloaded, _ = fields["downloaded"].(int64)
 	f.latitude, _ = fields["latitude"].(float64)

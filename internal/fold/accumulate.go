@@ -37,6 +37,10 @@ func (c *Column) fold(v *column.Vec, op metric.Op, rows []int32, gids []uint32) 
 				c.limitDouble(gids[k], v.Floats[r])
 			}
 		}
+	case c.Type == Distinct:
+		c.foldDistinct(v, rows, gids)
+	case c.Type == Quantile:
+		c.foldQuantile(v, rows, gids)
 	}
 }
 
@@ -124,6 +128,16 @@ func (c *Column) merge(o *Column, rows []int32, gids []uint32) {
 	case MinDouble, MaxDouble:
 		for k, r := range rows {
 			c.limitDouble(gids[k], o.Floats[r])
+		}
+	case Distinct:
+		for k, r := range rows {
+			c.setHLL(gids[k], c.HLLs[gids[k]].Merge(o.HLLs[r]))
+		}
+	case Quantile:
+		for k, r := range rows {
+			for i := o.Offs[r]; i < o.Offs[r+1]; i++ {
+				c.tally.add(gids[k], o.Bins[i], o.Counts[i])
+			}
 		}
 	case Invalid:
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/pinflow/pinflow/internal/fold"
 	"github.com/pinflow/pinflow/internal/metric"
 	"github.com/pinflow/pinflow/internal/prove"
+	"github.com/pinflow/pinflow/internal/sketch"
 )
 
 func schema(t testing.TB) *event.Schema {
@@ -47,6 +49,9 @@ func view(t testing.TB, s *event.Schema, change func(*metric.View)) *metric.Comp
 			{Name: "likes_avg", Agg: "avg", Expr: "likes"},
 			{Name: "price", Agg: "sum", Expr: "price"},
 			{Name: "price_min", Agg: "min", Expr: "price"},
+			{Name: "price_p90", Agg: "percentile", Expr: "price", Percentile: new(0.9)},
+			{Name: "likes_seen", Agg: "count_distinct_approx", Expr: "likes"},
+			{Name: "kinds", Agg: "count_distinct_approx", Expr: "kind", Filter: "likes > 0"},
 			{Name: "video_share", Type: "ratio", Numerator: "video", Denominator: "posted"},
 		},
 	}
@@ -135,6 +140,9 @@ func naive(pins []pin, zone *time.Location, grain string, dims []string) map[str
 		max                 *int64
 		price, abs          *big.Float
 		min                 *float64
+		prices              []float64
+		seen                map[int64]bool
+		kinds               map[string]bool
 	}
 	groups := map[string]*acc{}
 	for _, p := range pins {
@@ -158,7 +166,7 @@ func naive(pins []pin, zone *time.Location, grain string, dims []string) map[str
 		}
 		a := groups[key]
 		if a == nil {
-			a = &acc{likes: new(big.Int), price: new(big.Float).SetPrec(2000), abs: new(big.Float)}
+			a = &acc{likes: new(big.Int), price: new(big.Float).SetPrec(2000), abs: new(big.Float), seen: map[int64]bool{}, kinds: map[string]bool{}}
 			groups[key] = a
 		}
 		a.posted++
@@ -172,6 +180,10 @@ func naive(pins []pin, zone *time.Location, grain string, dims []string) map[str
 		if p.likes != nil {
 			a.likes.Add(a.likes, big.NewInt(*p.likes))
 			a.n++
+			a.seen[*p.likes] = true
+			if p.kind != nil && *p.likes > 0 {
+				a.kinds[*p.kind] = true
+			}
 			if video && (a.max == nil || *p.likes > *a.max) {
 				a.max = p.likes
 			}
@@ -179,6 +191,7 @@ func naive(pins []pin, zone *time.Location, grain string, dims []string) map[str
 		if p.price != nil {
 			a.price.Add(a.price, big.NewFloat(*p.price))
 			a.abs.Add(a.abs, big.NewFloat(math.Abs(*p.price)))
+			a.prices = append(a.prices, *p.price)
 			if a.min == nil || *p.price < *a.min {
 				a.min = p.price
 			}
@@ -186,7 +199,7 @@ func naive(pins []pin, zone *time.Location, grain string, dims []string) map[str
 	}
 	out := map[string]map[string]any{}
 	for key, a := range groups {
-		m := map[string]any{"posted": fmt.Sprint(a.posted), "video": fmt.Sprint(a.video), "_late": fmt.Sprint(a.late), "likes": "null", "likes_max": "null", "price_min": "null"}
+		m := map[string]any{"posted": fmt.Sprint(a.posted), "video": fmt.Sprint(a.video), "_late": fmt.Sprint(a.late), "likes": "null", "likes_max": "null", "price_min": "null", "likes_seen": fmt.Sprint(len(a.seen)), "kinds": fmt.Sprint(len(a.kinds))}
 		if a.n > 0 {
 			m["likes"] = a.likes.String()
 		}
@@ -198,6 +211,9 @@ func naive(pins []pin, zone *time.Location, grain string, dims []string) map[str
 			x, _ := a.price.Float64()
 			abs, _ := a.abs.Float64()
 			m["price"] = sum{x, abs}
+			slices.Sort(a.prices)
+			p90 := a.prices[(9*len(a.prices)+9)/10-1]
+			m["price_p90"] = sum{p90, sketch.QuantileError * math.Abs(p90) / 1e-9}
 		}
 		out[key] = m
 	}
@@ -235,9 +251,9 @@ func read(c *metric.Compiled, s *fold.States, grain calendar.Grain) map[string]m
 			key += "|" + v
 		}
 		m := map[string]any{"_late": fmt.Sprint(s.Cols[c.LateState(grain)].Ints[i])}
-		for _, name := range []string{"posted", "video", "likes", "likes_max", "price_min", "price"} {
+		for _, name := range []string{"posted", "video", "likes", "likes_max", "price_min", "price", "price_p90", "likes_seen", "kinds"} {
 			n := fold.Value(c.Measure(name), s, at, i)
-			if name == "price" {
+			if name == "price" || name == "price_p90" {
 				if !n.Null {
 					m[name] = sum{value: n.F}
 				}

@@ -118,6 +118,9 @@ func (f *Folder) Take() []*States {
 // view is the states held as a block that shares memory with the folder.
 func (f *Folder) view() *States {
 	s := &States{N: f.groups.size(), Buckets: f.groups.buckets, Cols: f.cols}
+	for i := range s.Cols {
+		s.Cols[i].settle(s.N)
+	}
 	for d := range f.dicts {
 		s.Dims = append(s.Dims, f.dicts[d].dim(f.groups.codes[d]))
 	}

@@ -124,6 +124,10 @@ func newMerger(by Grouping) *merger {
 
 func (m *merger) states() *States {
 	s := &States{N: m.groups.size(), Buckets: m.groups.buckets, Cols: m.cols}
+	for i := range s.Cols {
+		s.Cols[i].settle(s.N)
+		s.Cols[i].tally = nil
+	}
 	for d := range m.dicts {
 		s.Dims = append(s.Dims, m.dicts[d].dim(m.groups.codes[d]))
 	}

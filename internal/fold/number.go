@@ -1,11 +1,13 @@
 package fold
 
 import (
+	"math"
 	"math/big"
 	"strconv"
 
 	"github.com/pinflow/pinflow/internal/column"
 	"github.com/pinflow/pinflow/internal/metric"
+	"github.com/pinflow/pinflow/internal/sketch"
 )
 
 // Number is a finished value: NULL, an integer of 128 bits, or a double.
@@ -63,8 +65,14 @@ func double(x float64) Number {
 // the column of state s. A ratio divides two values with Divide instead.
 func Value(m *metric.NamedMeasure, b *States, at []int, i int) Number {
 	first := &b.Cols[at[m.States[0]]]
-	if m.Agg == "count" {
+	switch first.Type {
+	case Distinct:
+		return Integer(int64(math.Round(first.HLLs[i].Estimate())))
+	case Quantile:
+		return quantile(m, b, at, i)
+	case Count:
 		return Integer(first.Ints[i])
+	default:
 	}
 	count := b.Cols[at[m.States[1]]].Ints[i]
 	if count == 0 {
@@ -85,9 +93,25 @@ func Value(m *metric.NamedMeasure, b *States, at []int, i int) Number {
 		return double(sum)
 	case MinDouble, MaxDouble:
 		return double(first.Floats[i])
-	case MinLong, MaxLong, Count, Invalid:
+	case MinLong, MaxLong, Count, Distinct, Quantile, Invalid:
 	}
 	return Integer(first.Ints[i])
+}
+
+// quantile finishes a percentile of its states: bins, least and greatest value.
+func quantile(m *metric.NamedMeasure, b *States, at []int, i int) Number {
+	c, least, greatest := &b.Cols[at[m.States[0]]], &b.Cols[at[m.States[1]]], &b.Cols[at[m.States[2]]]
+	from, to := c.Offs[i], c.Offs[i+1]
+	if from == to {
+		return Number{Null: true}
+	}
+	limit := func(c *Column) float64 {
+		if c.Floats != nil {
+			return c.Floats[i]
+		}
+		return float64(c.Ints[i])
+	}
+	return double(sketch.Quantile(c.Bins[from:to], c.Counts[from:to], m.Percentile, limit(least), limit(greatest)))
 }
 
 // Divide is a ratio's value: NULL where a side is NULL or the denominator is 0.
@@ -98,9 +122,9 @@ func Divide(a, b Number) Number {
 	return double(a.Float64() / b.Float64())
 }
 
-// Empty is the value of a measure over no rows: 0 for counts, else NULL.
+// Empty is the value of a measure over no rows: 0 for counts, distinct ones too, else NULL.
 func Empty(m *metric.NamedMeasure) Number {
-	if !m.Ratio() && m.Agg == "count" {
+	if m.Agg == "count" || m.Agg == "count_distinct_approx" {
 		return Integer(0)
 	}
 	return Number{Null: true}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pinflow/pinflow/internal/column"
 	"github.com/pinflow/pinflow/internal/metric"
+	"github.com/pinflow/pinflow/internal/sketch"
 )
 
 // Type is how a column of states is kept and merged.
@@ -22,9 +23,11 @@ const (
 	MaxLong        // Ints; of no value MinInt64
 	MinDouble      // Floats; of no value +Inf
 	MaxDouble      // Floats; of no value −Inf
+	Distinct       // HLLs
+	Quantile       // bins of group i are Bins and Counts [Offs[i]:Offs[i+1]], in order of their number
 )
 
-var typeNames = [...]string{"invalid", "count", "sum_long", "sum_double", "min_long", "max_long", "min_double", "max_double"}
+var typeNames = [...]string{"invalid", "count", "sum_long", "sum_double", "min_long", "max_long", "min_double", "max_double", "distinct", "quantile"}
 
 func (t Type) String() string { return typeNames[t] }
 
@@ -52,6 +55,10 @@ func TypeOf(s metric.State) Type {
 			return MaxDouble
 		}
 		return MaxLong
+	case metric.OpDistinct:
+		return Distinct
+	case metric.OpQuantile:
+		return Quantile
 	case metric.OpInvalid:
 	}
 	return Invalid
@@ -65,6 +72,13 @@ type Column struct {
 	High   []int64
 	Floats []float64
 	Rest   []float64
+	HLLs   []sketch.HLL
+	Offs   []int32 // one more than there are groups
+	Bins   []int32 // numbers of buckets
+	Counts []int64 // values in them, never 0
+
+	tally *tally // where a Quantile is counted until settle makes Offs, Bins and Counts of it
+	held  int    // bytes in HLLs
 }
 
 // States is a block: rows of bucket, dimension values and states. A block that was handed out is
@@ -102,7 +116,8 @@ func (s *States) Bytes() int {
 }
 
 func (c *Column) bytes() int {
-	return 8 * (cap(c.Ints) + cap(c.High) + cap(c.Floats) + cap(c.Rest))
+	n := 8*(cap(c.Ints)+cap(c.High)+cap(c.Floats)+cap(c.Rest)+cap(c.Counts)) + 4*(cap(c.Offs)+cap(c.Bins))
+	return n + 24*cap(c.HLLs) + c.held + c.tally.memory()
 }
 
 // Range returns the least and greatest bucket start; of an empty block 0, 0.
@@ -130,6 +145,12 @@ func (c *Column) grow(n int) {
 		c.Floats = extend(c.Floats, n, math.Inf(1))
 	case MaxDouble:
 		c.Floats = extend(c.Floats, n, math.Inf(-1))
+	case Distinct:
+		c.HLLs = extend(c.HLLs, n, nil)
+	case Quantile:
+		if c.tally == nil {
+			c.tally = newTally()
+		}
 	case Invalid:
 	}
 }
@@ -146,14 +167,23 @@ func extend[T any](s []T, n int, v T) []T {
 
 func (c *Column) reset() {
 	c.Ints, c.High, c.Floats, c.Rest = c.Ints[:0], c.High[:0], c.Floats[:0], c.Rest[:0]
+	c.HLLs, c.held, c.Offs, c.Bins, c.Counts = nil, 0, nil, nil, nil
+	c.tally.reset()
 }
 
 // pick returns the states of the groups, in that order.
 func (c *Column) pick(groups []uint32) Column {
-	return Column{
+	out := Column{
 		Type: c.Type, Ints: pick(c.Ints, groups), High: pick(c.High, groups),
-		Floats: pick(c.Floats, groups), Rest: pick(c.Rest, groups),
+		Floats: pick(c.Floats, groups), Rest: pick(c.Rest, groups), HLLs: pick(c.HLLs, groups),
 	}
+	if c.Type == Quantile {
+		out.pickBins(c, groups)
+	}
+	for _, h := range out.HLLs {
+		out.held += len(h)
+	}
+	return out
 }
 
 func pick[T any](s []T, groups []uint32) []T {
@@ -287,8 +317,14 @@ func (s *States) width(r uint32, seen [][]int, block int) int {
 		}
 	}
 	for c := range s.Cols {
-		w += 8
-		if t := s.Cols[c].Type; t == SumLong || t == SumDouble {
+		switch col := &s.Cols[c]; col.Type {
+		case SumLong, SumDouble:
+			w += 16
+		case Distinct:
+			w += 4 + len(col.HLLs[r])
+		case Quantile:
+			w += 4 + 12*int(col.Offs[r+1]-col.Offs[r])
+		default:
 			w += 8
 		}
 	}

@@ -16,8 +16,7 @@ import (
 
 // What a view may say.
 var (
-	aggs        = []string{"count", "sum", "min", "max", "avg"}
-	laterAggs   = []string{"count_distinct_approx", "percentile"}
+	aggs        = []string{"count", "sum", "min", "max", "avg", aggDistinct, aggPercentile}
 	formats     = []string{"humanize", "number", "integer", "percent", "currency", "bytes", "duration_ms"}
 	grains      = []string{"minute", "hour", "day"}
 	namePattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
@@ -245,8 +244,28 @@ func (c *compiler) measures() {
 			c.ratio(path, m)
 		} else {
 			out.Kind, out.States = c.aggregate(path, m)
+			if m.Agg == aggPercentile && m.Percentile != nil {
+				out.Percentile = *m.Percentile
+			}
 		}
 		c.meta.Measures = append(c.meta.Measures, out)
+	}
+}
+
+// percentile checks the parameter of agg percentile.
+func (c *compiler) percentile(path string, m Measure) {
+	at, p := path+".percentile", m.Percentile
+	switch {
+	case m.Agg != aggPercentile:
+		if p != nil {
+			c.add(at, "percentile belongs to agg: percentile", "")
+		}
+	case p == nil:
+		c.add(at, "percentile needs the percentile", "write percentile: 0.5 for the median")
+	case *p > 1 && *p <= 100:
+		c.add(at, fmt.Sprintf("percentile %v is not between 0 and 1", *p), fmt.Sprintf("write %v", *p/100))
+	case !(*p >= 0 && *p <= 1):
+		c.add(at, fmt.Sprintf("percentile %v is not between 0 and 1", *p), "write 0.5 for the median")
 	}
 }
 
@@ -276,16 +295,10 @@ func (c *compiler) aggregate(path string, m Measure) (kind string, states []stat
 	if m.Numerator != "" || m.Denominator != "" {
 		c.add(path+".type", "numerator and denominator belong to a ratio", "write type: ratio")
 	}
-	if slices.Contains(laterAggs, m.Agg) {
-		c.add(path+".agg", fmt.Sprintf("agg %q is not available yet", m.Agg), "allowed: "+strings.Join(aggs, ", "))
-		return "", nil
-	}
 	if !c.oneOf(path+".agg", "agg", m.Agg, aggs) {
 		return "", nil
 	}
-	if m.Percentile != nil {
-		c.add(path+".percentile", "percentile belongs to agg: percentile", "")
-	}
+	c.percentile(path, m)
 	filter := c.filter(path+".filter", m.Filter)
 	if m.Agg == "count" && m.Expr == "" {
 		return column.Long.String(), []stateDef{{Op: OpRows.String(), Filter: filter}}
@@ -316,8 +329,15 @@ func (c *compiler) aggregate(path string, m Measure) (kind string, states []stat
 			op = OpMax
 		}
 		return k.String(), []stateDef{def(op), def(OpCount)}
+	case m.Agg == aggDistinct && k != column.List:
+		return column.Long.String(), []stateDef{def(OpDistinct)}
+	case m.Agg == aggPercentile && numeric:
+		return column.Double.String(), []stateDef{def(OpQuantile), def(OpMin), def(OpMax)}
 	default:
 		hint := "it takes long and double"
+		if m.Agg == aggDistinct {
+			hint = "it takes no list: unnest it as a dimension"
+		}
 		if k == column.Boolean {
 			hint = "count the true ones: agg: count, filter: " + text
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/expr"
 	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/sketch"
 )
 
 // Op is what a state keeps of the rows of a group.
@@ -26,12 +27,14 @@ const (
 	OpSum            // long: 128-bit sum; double: sum and what rounding took from it
 	OpMin            // least value
 	OpMax            // greatest value
+	OpDistinct       // HyperLogLog registers of the values; sketch.HLL
+	OpQuantile       // counts of the values by bucket; sketch.Bucket
 	OpErrors         // hidden: expressions that failed, per row
 	OpLateDropped    // hidden: rows left out by late
 	OpLate           // hidden: rows received at or after the end of their bucket of the state's Grain + grace
 )
 
-var opNames = [...]string{"invalid", "rows", "count", "sum", "min", "max", "errors", "late_dropped", "late"}
+var opNames = [...]string{"invalid", "rows", "count", "sum", "min", "max", "hll_12_xxh64", "buckets_64", "errors", "late_dropped", "late"}
 
 func (o Op) String() string { return opNames[o] }
 
@@ -73,6 +76,7 @@ type NamedMeasure struct {
 	Agg                    string
 	Kind                   column.Kind // of its value
 	States                 []int       // indices into Compiled.States; nil: this version does not have it yet
+	Percentile             float64     // 0 to 1, of percentile
 	Numerator, Denominator string
 }
 
@@ -81,6 +85,24 @@ const (
 	typeAggregate = "aggregate"
 	typeRatio     = "ratio"
 )
+
+// Aggregates that are approximate.
+const (
+	aggDistinct   = "count_distinct_approx"
+	aggPercentile = "percentile"
+)
+
+// Approx is the relative error of the measure's values: for distinct counts the standard error, for
+// percentiles the greatest; 0 for exact ones.
+func (m *NamedMeasure) Approx() float64 {
+	switch m.Agg {
+	case aggDistinct:
+		return sketch.DistinctError
+	case aggPercentile:
+		return sketch.QuantileError
+	}
+	return 0
+}
 
 // Ratio tells whether the measure divides two others.
 func (m *NamedMeasure) Ratio() bool { return m.Type == typeRatio }
@@ -174,6 +196,7 @@ type measureMeta struct {
 	Type        string     `json:"type"`
 	Agg         string     `json:"agg,omitempty"`
 	Kind        string     `json:"value,omitempty"`
+	Percentile  float64    `json:"percentile,omitempty"`
 	States      []stateDef `json:"states,omitempty"`
 	Numerator   string     `json:"numerator,omitempty"`
 	Denominator string     `json:"denominator,omitempty"`
@@ -302,7 +325,7 @@ func (c *Compiled) stored(d definition, env expr.Env) error {
 	}
 	for _, x := range d.States {
 		st := State{Op: Op(max(0, slices.Index(opNames[:], x.Op))), Kind: column.Long}
-		if st.Op < OpRows || st.Op > OpMax {
+		if st.Op < OpRows || st.Op > OpQuantile {
 			return fmt.Errorf("unknown state %q", x.Op)
 		}
 		if st.Expr, err = optional(x.Expr); err != nil {
@@ -337,6 +360,7 @@ func (c *Compiled) named(d definition, m metadata) {
 		n := NamedMeasure{
 			Name: x.Name, DisplayName: x.DisplayName, Description: x.Description, Format: x.Format, Unit: x.Unit,
 			Type: x.Type, Agg: x.Agg, Kind: column.KindOf(x.Kind), Numerator: x.Numerator, Denominator: x.Denominator,
+			Percentile: x.Percentile,
 		}
 		for _, s := range x.States {
 			at := slices.Index(d.States, s)

@@ -198,7 +198,14 @@ func TestProblems(t *testing.T) {
 		{"dimensions[1].unnest", "not available yet", "", func(v *View) { v.Dimensions[1].Unnest = true }},
 		{"measures", "needs a measure", "agg: count", func(v *View) { v.Measures = nil }},
 		{"measures[0].agg", `unknown agg "cont"`, `did you mean "count"?`, func(v *View) { v.Measures[0].Agg = "cont" }},
-		{"measures[0].agg", "not available yet", "allowed: count", func(v *View) { v.Measures[0].Agg = "percentile" }},
+		{"measures[0].percentile", "percentile needs the percentile", "percentile: 0.5", func(v *View) { v.Measures[0].Agg = "percentile" }},
+		{"measures[1].percentile", "percentile 95 is not between 0 and 1", "write 0.95", func(v *View) { v.Measures[1].Agg, v.Measures[1].Percentile = "percentile", new(95.0) }},
+		{"measures[1].percentile", "percentile -1 is not between", "write 0.5", func(v *View) { v.Measures[1].Agg, v.Measures[1].Percentile = "percentile", new(-1.0) }},
+		{"measures[1].percentile", "belongs to agg: percentile", "", func(v *View) { v.Measures[1].Percentile = new(0.5) }},
+		{"measures[1].expr", "percentile of string", "long and double", func(v *View) {
+			v.Measures[1].Agg, v.Measures[1].Expr, v.Measures[1].Percentile = "percentile", "category", new(0.5)
+		}},
+		{"measures[1].expr", "count_distinct_approx of list", "unnest", func(v *View) { v.Measures[1].Agg, v.Measures[1].Expr = "count_distinct_approx", "tag_list" }},
 		{"measures[0].name", `the name "time" is taken`, "", func(v *View) { v.Measures[0].Name, v.Measures[4].Denominator = "time", "time" }},
 		{"measures[0].format", `unknown format "percnt"`, `did you mean "percent"?`, func(v *View) { v.Measures[0].Format = "percnt" }},
 		{"measures[1].agg", "sum needs an expr", "", func(v *View) { v.Measures[1].Expr = "" }},

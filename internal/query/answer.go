@@ -428,7 +428,7 @@ func (t *table) meta(a *Answer, d *ledger.Data) {
 	a.Meta = Meta{
 		From: p.show(p.from), To: p.show(p.to), TimeZone: p.zone.Name(),
 		Versions: map[string]string{p.c.Name: p.c.Hash()[:8]}, Coverage: t.w.coverage(p.show),
-		Approx: map[string]float64{}, Revised: t.revised(), Other: t.other, Warnings: []string{},
+		Approx: p.approx(), Revised: t.revised(), Other: t.other, Warnings: []string{},
 	}
 	if p.grain != calendar.None {
 		a.Meta.Grain = p.grain.String()
@@ -458,6 +458,19 @@ func (t *table) meta(a *Answer, d *ledger.Data) {
 			a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("measure %s is being filled in", m.Name))
 		}
 	}
+}
+
+// approx is the relative error of the measures that have one; of a ratio, of its sides together.
+func (p *plan) approx() map[string]float64 {
+	out := map[string]float64{}
+	for _, m := range p.measures {
+		for _, part := range p.parts(m) {
+			if part != nil && part.Approx() > 0 {
+				out[m.Name] += part.Approx()
+			}
+		}
+	}
+	return out
 }
 
 // revised lists the finished buckets that late events changed.

@@ -176,23 +176,31 @@ func (t *table) agrees(l line, columns []string, row map[string]any, keysOnly bo
 			}
 			continue
 		}
-		if !sameValue(want, got) {
+		if !sameValue(want, got, t.tolerance(columns[k])) {
 			return false
 		}
 	}
 	return true
 }
 
-// sameValue compares an expected value with one of the answer; numbers by value, within what a
-// decimal in a file can say.
-func sameValue(want, got any) bool {
+// tolerance is how far a column's number may be from the expected one, of it: within what a decimal in
+// a file can say, of approximate measures within three times their error.
+func (t *table) tolerance(column string) float64 {
+	if m := t.p.c.Measure(column); m != nil {
+		return max(1e-9, 3*t.p.approx()[column])
+	}
+	return 1e-9
+}
+
+// sameValue compares an expected value with one of the answer; numbers by value.
+func sameValue(want, got any, tolerance float64) bool {
 	if want == nil || got == nil {
 		return want == nil && got == nil
 	}
 	x, xErr := strconv.ParseFloat(fmt.Sprint(want), 64)
 	y, yErr := strconv.ParseFloat(fmt.Sprint(got), 64)
 	if xErr == nil && yErr == nil {
-		return x == y || math.Abs(x-y) <= 1e-9*max(math.Abs(x), math.Abs(y))
+		return x == y || math.Abs(x-y) <= tolerance*max(math.Abs(x), math.Abs(y))
 	}
 	return fmt.Sprint(want) == fmt.Sprint(got)
 }

@@ -174,6 +174,10 @@ func stateOf(t fold.Type, name string, cols map[string]arrow.Array, n int) (fold
 			}
 			out.Rest = append(make([]float64, 0, n), rest.Float64Values()...)
 		}
+	case fold.Distinct:
+		return hllsOf(a, name, n)
+	case fold.Quantile:
+		return binsOf(cols[name], cols[name+"_counts"], name, n)
 	case fold.Invalid:
 		return out, errors.New("unknown type")
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/pinflow/pinflow/internal/fold"
+	"github.com/pinflow/pinflow/internal/sketch"
 )
 
 // The format. A segment is
@@ -26,8 +27,10 @@ import (
 //
 // with the columns bucket (timestamp[us, UTC]), d0, d1, … (dictionary of binary; NULL is a value)
 // and s0, s1, …: int64 for counts and limits of longs, decimal128(38, 0) for sums of longs, double
-// for the rest; a sum of doubles has a second column sN_rest. Schema metadata pinflow.states names
-// the types of the states. A count that is 0 in every row has no column.
+// for sums and limits of doubles; a sum of doubles has a second column sN_rest. A distinct count is
+// binary: an HLL as package sketch has it. A quantile is list<int32>, the numbers of its buckets in
+// order, beside sN_counts, list<int64>. Schema metadata pinflow.states names the types of the states. A
+// count that is 0 in every row has no column.
 //
 // Version 1: the first.
 const (
@@ -99,6 +102,8 @@ var (
 	bucketType = &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}
 	dimType    = &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Uint32, ValueType: arrow.BinaryTypes.Binary}
 	sumType    = &arrow.Decimal128Type{Precision: 38}
+	binsType   = arrow.ListOfNonNullable(arrow.PrimitiveTypes.Int32)
+	countsType = arrow.ListOfNonNullable(arrow.PrimitiveTypes.Int64)
 )
 
 func columnsOf(s *fold.States) (*arrow.Schema, []arrow.Array) {
@@ -134,6 +139,13 @@ func columnsOf(s *fold.States) (*arrow.Schema, []arrow.Array) {
 				fields = append(fields, arrow.Field{Name: name + "_rest", Type: arrow.PrimitiveTypes.Float64})
 				cols = append(cols, fixed(arrow.PrimitiveTypes.Float64, arrow.Float64Traits.CastToBytes(c.Rest[:s.N]), s.N))
 			}
+		case fold.Distinct:
+			fields = append(fields, arrow.Field{Name: name, Type: arrow.BinaryTypes.Binary})
+			cols = append(cols, hllArray(c.HLLs[:s.N]))
+		case fold.Quantile:
+			fields = append(fields, arrow.Field{Name: name, Type: binsType}, arrow.Field{Name: name + "_counts", Type: countsType})
+			cols = append(cols, listArray(binsType, c.Offs, arrow.Int32Traits.CastToBytes(c.Bins), s.N, len(c.Bins)),
+				listArray(countsType, c.Offs, arrow.Int64Traits.CastToBytes(c.Counts), s.N, len(c.Counts)))
 		case fold.Invalid:
 		}
 	}
@@ -152,6 +164,25 @@ func allZero(xs []int64) bool {
 
 func fixed(t arrow.DataType, data []byte, n int) arrow.Array {
 	d := array.NewData(t, n, []*memory.Buffer{nil, memory.NewBufferBytes(data)}, nil, 0, 0)
+	defer d.Release()
+	return array.MakeFromData(d)
+}
+
+func hllArray(all []sketch.HLL) arrow.Array {
+	b := array.NewBinaryBuilder(memory.DefaultAllocator, arrow.BinaryTypes.Binary)
+	defer b.Release()
+	b.Reserve(len(all))
+	for _, h := range all {
+		b.Append(h)
+	}
+	return b.NewArray()
+}
+
+// listArray is a column of lists over a flat array of their elements.
+func listArray(t *arrow.ListType, offs []int32, data []byte, n, elements int) arrow.Array {
+	flat := array.NewData(t.Elem(), elements, []*memory.Buffer{nil, memory.NewBufferBytes(data)}, nil, 0, 0)
+	defer flat.Release()
+	d := array.NewData(t, n, []*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(offs))}, []arrow.ArrayData{flat}, 0, 0)
 	defer d.Release()
 	return array.MakeFromData(d)
 }
