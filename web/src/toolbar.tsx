@@ -57,14 +57,15 @@ export function Toolbar(p: Props) {
         </select>
       </label>
       <Measures {...p} />
-      <span class="spring" />
-      <button class="toggle" aria-pressed={p.state.table} onClick={() => p.set({ table: !p.state.table })} title="show as table (v)">
-        Table
-      </button>
-      <Copy query={p.query} />
-      <button class="toggle live" aria-pressed={p.state.live} onClick={() => p.set({ live: !p.state.live })} title="pause or go on (p)">
-        {p.state.live ? 'Live' : 'Paused'}
-      </button>
+      <div class="tools">
+        <button class="toggle" aria-pressed={p.state.table} onClick={() => p.set({ table: !p.state.table })} title="show as table (v)">
+          Table
+        </button>
+        <Copy query={p.query} />
+        <button class="toggle live" aria-pressed={p.state.live} onClick={() => p.set({ live: !p.state.live })} title="pause or go on (p)">
+          {p.state.live ? 'Live' : 'Paused'}
+        </button>
+      </div>
     </div>
   );
 }
