@@ -1,6 +1,7 @@
 package fold_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"math/big"
@@ -29,6 +30,7 @@ func schema(t testing.TB) *event.Schema {
 		{Name: "likes", Type: "long"},
 		{Name: "price", Type: "double"},
 		{Name: "is_test", Type: "boolean"},
+		{Name: "tags", Type: "list<string>"},
 	}}, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -71,6 +73,7 @@ type pin struct {
 	likes                   *int64
 	price                   *float64
 	test                    bool
+	tags                    []string
 	at, received            int64
 }
 
@@ -84,6 +87,10 @@ func (p pin) json() []byte {
 		if f.v != nil {
 			fmt.Fprintf(&b, `,%q:%q`, f.name, *f.v)
 		}
+	}
+	if p.tags != nil {
+		text, _ := json.Marshal(p.tags)
+		fmt.Fprintf(&b, `,"tags":%s`, text)
 	}
 	if p.likes != nil {
 		fmt.Fprintf(&b, `,"likes":%d`, *p.likes)

@@ -26,14 +26,18 @@ type Folder struct {
 	fates   []fate  // per row
 	errs    []uint8 // per row: expressions that failed
 	failed  bool
-	rows    []int32 // chosen rows
+	rows    []int32 // chosen rows, each once; then, of an unnested dimension, once for each element
+	whole   int     // so many are the rows that are there once
 	keys    []int64 // their buckets
 	codes   [][]uint32
 	gids    []uint32
 	inRows  []int32 // of them, those that count
 	inGids  []uint32
+	inWhole int     // so many are whole rows
 	subRows []int32 // of them, those that pass a measure's filter
 	subGids []uint32
+	seen    []uint64 // by code of an element: the last row that had it
+	stamp   uint64
 }
 
 // fate is what becomes of a row.
@@ -312,9 +316,15 @@ func (f *Folder) choose() {
 
 // group gives every chosen row its group.
 func (f *Folder) group(rows *event.Rows) {
+	f.whole = len(f.rows)
 	for d, at := range f.plan.dims {
-		f.codes[d] = sized(f.codes[d], len(f.rows))
-		f.dicts[d].codes(f.eval(at, rows, f.rows), f.rows, f.codes[d])
+		if d != f.c.Unnest {
+			f.codes[d] = sized(f.codes[d], len(f.rows))
+			f.dicts[d].codes(f.eval(at, rows, f.rows), f.rows, f.codes[d])
+		}
+	}
+	if f.c.Unnest >= 0 {
+		f.unnest(f.eval(f.plan.dims[f.c.Unnest], rows, f.rows))
 	}
 	f.gids = sized(f.gids, len(f.rows))
 	f.groups.assign(f.keys, f.codes, f.gids)
@@ -326,6 +336,51 @@ func (f *Folder) group(rows *event.Rows) {
 	for k, r := range f.rows {
 		if f.fates[r] == rowIn {
 			f.inRows, f.inGids = append(f.inRows, r), append(f.inGids, f.gids[k])
+		}
+		if k == f.whole-1 {
+			f.inWhole = len(f.inRows)
+		}
+	}
+}
+
+// unnest gives every chosen row the mark of whole events, and then adds it once more for each distinct
+// element of its list; a list without elements counts once under NULL.
+func (f *Folder) unnest(lists *column.Vec) {
+	u, whole := f.c.Unnest, f.whole
+	mark := f.dicts[u].code([]byte(Whole))
+	f.codes[u] = sized(f.codes[u], whole)
+	for k := range whole {
+		f.codes[u][k] = mark
+	}
+	for k := range whole {
+		r := f.rows[k]
+		from, to := lists.List(int(r))
+		if from == to || lists.IsNull(int(r)) {
+			f.element(k, 0)
+			continue
+		}
+		f.stamp++
+		for e := from; e < to; e++ {
+			code := f.dicts[u].code(lists.Text(int(e)))
+			if int(code) >= len(f.seen) {
+				f.seen = append(f.seen, make([]uint64, 2*int(code)+16-len(f.seen))...)
+			}
+			if f.seen[code] != f.stamp {
+				f.seen[code] = f.stamp
+				f.element(k, code)
+			}
+		}
+	}
+}
+
+// element adds chosen row k under one element.
+func (f *Folder) element(k int, code uint32) {
+	f.rows, f.keys = append(f.rows, f.rows[k]), append(f.keys, f.keys[k])
+	for d := range f.codes {
+		if d == f.c.Unnest {
+			f.codes[d] = append(f.codes[d], code)
+		} else {
+			f.codes[d] = append(f.codes[d], f.codes[d][k])
 		}
 	}
 }
@@ -346,13 +401,16 @@ func (f *Folder) eval(prog int, rows *event.Rows, of []int32) *column.Vec {
 
 // foldInput folds one value under one filter into the states that keep something of it.
 func (f *Folder) foldInput(rows *event.Rows, x *input) {
-	chosen, gids := f.inRows, f.inGids
+	chosen, gids, whole := f.inRows, f.inGids, f.inWhole
 	if x.filter >= 0 {
-		keep := f.eval(x.filter, rows, f.inRows)
-		f.subRows, f.subGids = f.subRows[:0], f.subGids[:0]
+		keep := f.eval(x.filter, rows, f.inRows[:f.inWhole])
+		f.subRows, f.subGids, whole = f.subRows[:0], f.subGids[:0], 0
 		for k, r := range f.inRows {
 			if keep.Ints[r] != 0 && !keep.IsNull(int(r)) {
 				f.subRows, f.subGids = append(f.subRows, r), append(f.subGids, f.inGids[k])
+			}
+			if k == f.inWhole-1 {
+				whole = len(f.subRows)
 			}
 		}
 		chosen, gids = f.subRows, f.subGids
@@ -364,7 +422,7 @@ func (f *Folder) foldInput(rows *event.Rows, x *input) {
 		}
 		return
 	}
-	v := f.eval(x.expr, rows, chosen)
+	v := f.eval(x.expr, rows, chosen[:whole])
 	for _, s := range x.states {
 		f.cols[s].fold(v, f.c.States[s].Op, chosen, gids)
 	}

@@ -3,6 +3,7 @@ package fold
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/metric"
@@ -18,7 +19,15 @@ type Grouping struct {
 	To     int64
 	Match  []Match // all of them have to hold
 	Top    *Top    // nil: every group is kept
+
+	// Both keeps the rows of whole events and those of elements apart and takes both. Otherwise Regroup
+	// takes one of them: elements if Dims or Match name the unnested dimension.
+	Both bool
 }
+
+// Whole is the value of the unnested dimension in rows that count every event once: a byte that is no
+// text. The other rows count it under each of its elements.
+const Whole = "\xff"
 
 // Top names the groups that are kept; the others become one, whose every dimension is Other. States
 // merge, so that one is exact.
@@ -40,7 +49,7 @@ func Merge(c *metric.Compiled, blocks ...*States) (*States, error) {
 
 // Everything is the grouping by all dimensions, with all states.
 func Everything(c *metric.Compiled, grain calendar.Grain) Grouping {
-	g := Grouping{Grain: grain}
+	g := Grouping{Grain: grain, Both: true}
 	for d := range c.Dims {
 		g.Dims = append(g.Dims, d)
 	}
@@ -56,6 +65,9 @@ func Regroup(c *metric.Compiled, by Grouping, blocks ...*States) (*States, error
 	if by.Clock == nil {
 		by.Clock = calendar.NewClock(c.Zone)
 	}
+	if c.Unnest >= 0 && !by.Both {
+		by.Match = append(slices.Clone(by.Match), by.side(c.Unnest))
+	}
 	m := newMerger(by)
 	for _, s := range by.States {
 		m.cols = append(m.cols, Column{Type: TypeOf(c.States[s])})
@@ -67,6 +79,13 @@ func Regroup(c *metric.Compiled, by Grouping, blocks ...*States) (*States, error
 		m.add(b)
 	}
 	return m.states(), nil
+}
+
+// side takes the rows of elements if the grouping speaks of the unnested dimension, else those of
+// whole events.
+func (by *Grouping) side(unnested int) Match {
+	elements := slices.Contains(by.Dims, unnested) || slices.ContainsFunc(by.Match, func(m Match) bool { return m.Dim == unnested })
+	return Match{Dim: unnested, Keep: func(text []byte, null bool) bool { return (null || string(text) != Whole) == elements }}
 }
 
 // Group groups the block's own rows: Dims and States are indices into it. Without a Clock, the

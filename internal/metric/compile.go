@@ -186,6 +186,7 @@ func (c *compiler) filter(path, src string) string {
 }
 
 func (c *compiler) dimensions() {
+	unnested := -1
 	for i, d := range c.v.Dimensions {
 		path := fmt.Sprintf("dimensions[%d]", i)
 		c.name(path+".name", d.Name)
@@ -198,17 +199,22 @@ func (c *compiler) dimensions() {
 			continue
 		}
 		switch {
-		case d.Unnest:
-			c.add(path+".unnest", "unnest is not available yet", "leave the dimension out")
+		case d.Unnest && e.Kind() != column.List:
+			c.add(path+".unnest", fmt.Sprintf("unnest takes a list, %s is %s", e.Canonical(), e.Kind()), "leave unnest out")
 			continue
+		case d.Unnest && unnested >= 0:
+			c.add(path+".unnest", "a view unnests one dimension", fmt.Sprintf("it is dimensions[%d]; put this one into a view of its own", unnested))
+			continue
+		case d.Unnest:
+			unnested = i
 		case e.Kind() == column.JSON:
 			c.add(at, "a member of json has no type of its own", fmt.Sprintf("write cast(%s as string)", e.Canonical()))
 			continue
 		case e.Kind() == column.List:
-			c.add(at, "a list cannot be grouped by", "write contains(…) or cardinality(…)")
+			c.add(at, "a list cannot be grouped by", "write unnest: true to count the event under each element, or contains(…), cardinality(…)")
 			continue
 		}
-		stored := dimensionDef{Expr: e.Canonical(), Kind: e.Kind().String()}
+		stored := dimensionDef{Expr: e.Canonical(), Kind: e.Kind().String(), Unnest: d.Unnest}
 		if !slices.Contains(c.def.Dimensions, stored) {
 			c.def.Dimensions = append(c.def.Dimensions, stored)
 		}

@@ -57,8 +57,9 @@ const (
 
 // StoredDimension is one column of dimension values that a view stores.
 type StoredDimension struct {
-	Expr *expr.Expr
-	Kind column.Kind
+	Expr   *expr.Expr
+	Kind   column.Kind // of the expression; of an unnested one a list
+	Unnest bool
 }
 
 // NamedDimension is a dimension as people know it.
@@ -66,6 +67,7 @@ type NamedDimension struct {
 	Name, DisplayName, Description string
 	Kind                           column.Kind
 	Stored                         int // index into Dims; -1: this version does not have it yet
+	Unnest                         bool
 }
 
 // NamedMeasure is a measure as people know it.
@@ -118,6 +120,7 @@ type Compiled struct {
 	Grain  calendar.Grain
 	Filter *expr.Expr
 	Dims   []StoredDimension
+	Unnest int // the one among Dims that is unnested; -1: none
 	States []State
 	Late   int64 // microseconds; negative: all
 	Grace  int64 // microseconds, of the stream
@@ -151,8 +154,9 @@ type definition struct {
 }
 
 type dimensionDef struct {
-	Expr string `json:"expr"`
-	Kind string `json:"type"`
+	Expr   string `json:"expr"`
+	Kind   string `json:"type"`
+	Unnest bool   `json:"unnest,omitempty"`
 }
 
 type stateDef struct {
@@ -248,7 +252,7 @@ func assemble(d definition, m metadata, s *event.Schema) (*Compiled, error) {
 	c := &Compiled{
 		Name: m.Name, DisplayName: m.DisplayName, Description: m.Description, Owner: m.Owner, Stream: d.Stream,
 		Schema: s, Time: d.Time, Zone: zone, Grain: grain, Late: d.Late, Grace: s.Stream.Grace.Microseconds(),
-		From: -1 << 62, NoHistory: m.NoHistory, Deadline: m.Deadline, Tests: m.Tests,
+		Unnest: -1, From: -1 << 62, NoHistory: m.NoHistory, Deadline: m.Deadline, Tests: m.Tests,
 	}
 	if m.From != nil {
 		c.From = *m.From
@@ -315,7 +319,13 @@ func (c *Compiled) stored(d definition, env expr.Env) error {
 		if e == nil || e.Kind().String() != x.Kind {
 			return fmt.Errorf("dimension %q is no %s", x.Expr, x.Kind)
 		}
-		c.Dims = append(c.Dims, StoredDimension{Expr: e, Kind: e.Kind()})
+		if x.Unnest != (e.Kind() == column.List) || x.Unnest && c.Unnest >= 0 {
+			return fmt.Errorf("dimension %q is unnested wrongly", x.Expr)
+		}
+		if x.Unnest {
+			c.Unnest = len(c.Dims)
+		}
+		c.Dims = append(c.Dims, StoredDimension{Expr: e, Kind: e.Kind(), Unnest: x.Unnest})
 	}
 	for _, op := range []Op{OpRows, OpErrors, OpLateDropped} {
 		c.States = append(c.States, State{Op: op, Kind: column.Long})
@@ -350,10 +360,14 @@ func (c *Compiled) LateState(g calendar.Grain) int { return StateLate + int(max(
 
 func (c *Compiled) named(d definition, m metadata) {
 	for _, x := range m.Dimensions {
-		c.Dimensions = append(c.Dimensions, NamedDimension{
-			Name: x.Name, DisplayName: x.DisplayName, Description: x.Description,
+		n := NamedDimension{
+			Name: x.Name, DisplayName: x.DisplayName, Description: x.Description, Unnest: x.Stored.Unnest,
 			Kind: column.KindOf(x.Stored.Kind), Stored: slices.Index(d.Dimensions, x.Stored),
-		})
+		}
+		if n.Unnest { // its values are the elements
+			n.Kind = column.String
+		}
+		c.Dimensions = append(c.Dimensions, n)
 	}
 	hidden := len(c.States) - len(d.States)
 	for _, x := range m.Measures {

@@ -195,7 +195,11 @@ func TestProblems(t *testing.T) {
 		{"dimensions[1].name", "is used twice", "dimensions[0].name", func(v *View) { v.Dimensions[1].Name = "category" }},
 		{"dimensions[1].expr", "has no type of its own", "write cast(_extra.mood as string)", func(v *View) { v.Dimensions[1].Expr = "_extra.mood" }},
 		{"dimensions[1].expr", "a list cannot be grouped by", "contains", func(v *View) { v.Dimensions[1].Expr = "tag_list" }},
-		{"dimensions[1].unnest", "not available yet", "", func(v *View) { v.Dimensions[1].Unnest = true }},
+		{"dimensions[1].unnest", "unnest takes a list", "leave unnest out", func(v *View) { v.Dimensions[1].Unnest = true }},
+		{"dimensions[2].unnest", "a view unnests one dimension", "dimensions[1]", func(v *View) {
+			v.Dimensions[1].Expr, v.Dimensions[1].Unnest = "tag_list", true
+			v.Dimensions = append(v.Dimensions, Dimension{Name: "tag", Expr: "tag_list", Unnest: true})
+		}},
 		{"measures", "needs a measure", "agg: count", func(v *View) { v.Measures = nil }},
 		{"measures[0].agg", `unknown agg "cont"`, `did you mean "count"?`, func(v *View) { v.Measures[0].Agg = "cont" }},
 		{"measures[0].percentile", "percentile needs the percentile", "percentile: 0.5", func(v *View) { v.Measures[0].Agg = "percentile" }},

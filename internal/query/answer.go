@@ -453,6 +453,12 @@ func (t *table) meta(a *Answer, d *ledger.Data) {
 	if n := sum(metric.StateLateDropped); n > 0 {
 		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("%d events came later than the view accepts and are left out", n))
 	}
+	if p.elements != "" {
+		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("%s has several values of an event: under a filter on it an event counts once for each that passes", p.elements))
+	}
+	if i := slices.IndexFunc(p.by, func(d *metric.NamedDimension) bool { return d.Unnest }); i >= 0 {
+		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("an event counts once under each value of %s: its rows add up to more than the total", p.by[i].Name))
+	}
 	for _, m := range p.measures {
 		if p.pending(m) {
 			a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("measure %s is being filled in", m.Name))

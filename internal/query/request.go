@@ -37,6 +37,7 @@ type plan struct {
 	measures []*metric.NamedMeasure
 	by       []*metric.NamedDimension
 	match    []fold.Match
+	elements string // the unnested dimension, if totals count its values and not events
 	grain    calendar.Grain
 	tier     calendar.Grain // coarsest tier that can answer
 	from, to int64          // whole buckets
@@ -163,6 +164,9 @@ func (p *plan) filters() error {
 		}
 	}
 	for _, f := range all {
+		if f.dim.Unnest && (len(f.in) != 1 || len(f.out) > 0) && !slices.Contains(p.by, f.dim) {
+			p.elements = f.dim.Name
+		}
 		p.match = append(p.match, fold.Match{Dim: f.dim.Stored, Keep: f.keep})
 	}
 	return nil
