@@ -21,6 +21,8 @@ type Ledger interface {
 	Marks
 	Reader
 	Compaction
+	Backfills
+	Tasks
 	Keys
 	Close() error
 }
@@ -42,8 +44,9 @@ type Catalogue interface {
 	// Load returns the whole catalogue, of one snapshot.
 	Load(ctx context.Context) (*Snapshot, error)
 	// Apply makes new schema versions and view versions, with cut = max(live, batch position) of every
-	// open partition of the stream, and raises the stream's epoch. Epoch conflict: fault.Stale.
-	Apply(ctx context.Context, c Change) error
+	// open partition of the stream, and raises the streams' epochs: all changes or none. Epoch conflict:
+	// fault.Stale.
+	Apply(ctx context.Context, changes ...Change) error
 	// AddLog registers an incarnation of a topic, or finds it again by (kind, cluster id, topic id).
 	AddLog(ctx context.Context, l Log) (span.Log, error)
 }
@@ -112,13 +115,15 @@ type ViewVersion struct {
 	ID         int64
 	Hash       string // of Definition
 	Definition []byte // canonical JSON of the typed definition
+	Metadata   []byte // the view's when it was made, or last changed: what it is folded with
 	State      string
-	Schema     int32 // schema version it was typed under
+	StateAt    time.Time // since when
+	Schema     int32     // schema version it was typed under
 	Cut        span.Vector
 	CreatedAt  time.Time
 }
 
-// Change is what Apply does, in one transaction.
+// Change is what Apply does to one stream.
 type Change struct {
 	Stream string
 	Epoch  int64         // the stream's epoch the change was planned on; 0 for a new stream
@@ -126,13 +131,19 @@ type Change struct {
 	Views  []ViewChange
 }
 
-// ViewChange sets a view's metadata and, with a Definition, makes a new version of it.
+// ViewChange sets a view's metadata and, with a Definition, makes a new version of it: or, where a
+// standby version has this definition and the serving one has not, switches back to that.
 type ViewChange struct {
 	Name       string
 	Metadata   []byte
+	Shown      []byte // names that answer until the new version serves; nil: Metadata
 	Hash       string
 	Definition []byte // nil: metadata only
-	State      string // Serving for a view without history to fill in, else Building
+	State      string // Serving for a view whose history is not wanted, else Building: of a stream without any it serves at once
+	Anew       bool   // never switch back: a repair
+	Keep       bool   // with Metadata alone: drop the version that is being built, the serving one stays
+	Engine     string // of the back-fill of a version that is Building; "": kernel
+	Plan       []byte // JSON kept with its back-fill
 	Drop       bool
 }
 
@@ -399,6 +410,7 @@ type Data struct {
 	NewestSeal int64     // id of the newest sealed write, for ETags
 	// Earliest is the bucket start of the oldest segment of the version in any tier; 0 when it has none.
 	Earliest int64
+	Filling  *Filling // nil: the version never had a history to fill in
 }
 
 // Status is the ledger at a glance.

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/ledger"
@@ -12,36 +14,50 @@ import (
 )
 
 // Apply implements ledger.Catalogue.
-func (d *DB) Apply(ctx context.Context, c ledger.Change) error {
-	if c.Schema == nil && len(c.Views) == 0 {
+func (d *DB) Apply(ctx context.Context, changes ...ledger.Change) error {
+	changes = slices.DeleteFunc(slices.Clone(changes), func(c ledger.Change) bool { return c.Schema == nil && len(c.Views) == 0 })
+	if len(changes) == 0 {
 		return nil
+	}
+	names := make([]string, len(changes))
+	for i := range changes {
+		names[i] = changes[i].Stream
 	}
 	err := d.write(ctx, exclusive, func(x *tx) error {
 		now, err := x.now(ctx)
 		if err != nil {
 			return err
 		}
-		if err := x.raise(ctx, c, now); err != nil {
-			return err
-		}
-		cut, err := x.cutNow(ctx, c.Stream)
-		if err != nil {
-			return err
-		}
-		if c.Schema != nil {
-			if err := x.addSchema(ctx, c, cut, now); err != nil {
+		for i := range changes {
+			if err := x.change(ctx, &changes[i], now); err != nil {
 				return err
 			}
 		}
-		for i := range c.Views {
-			if err := x.changeView(ctx, c.Stream, &c.Views[i], cut, now); err != nil {
-				return fmt.Errorf("view %s: %w", c.Views[i].Name, err)
-			}
-		}
-		return nil
+		return x.cancelDropped(ctx, now)
 	})
 	if err != nil {
-		return fmt.Errorf("applying a change of stream %s: %w", c.Stream, err)
+		return fmt.Errorf("applying a change of stream %s: %w", strings.Join(names, ", "), err)
+	}
+	return nil
+}
+
+func (x *tx) change(ctx context.Context, c *ledger.Change, now int64) error {
+	if err := x.raise(ctx, *c, now); err != nil {
+		return err
+	}
+	cut, err := x.cutNow(ctx, c.Stream)
+	if err != nil {
+		return err
+	}
+	if c.Schema != nil {
+		if err := x.addSchema(ctx, *c, cut, now); err != nil {
+			return err
+		}
+	}
+	for i := range c.Views {
+		if err := x.changeView(ctx, c.Stream, &c.Views[i], cut, now); err != nil {
+			return fmt.Errorf("view %s: %w", c.Views[i].Name, err)
+		}
 	}
 	return nil
 }
@@ -100,7 +116,8 @@ func (x *tx) addSchema(ctx context.Context, c ledger.Change, cut span.Vector, no
 
 func (x *tx) changeView(ctx context.Context, stream string, v *ledger.ViewChange, cut span.Vector, now int64) error {
 	var have string
-	found, err := x.one(ctx, []any{&have}, "SELECT stream FROM views WHERE name = ?", v.Name)
+	var metadata []byte
+	found, err := x.one(ctx, []any{&have, &metadata}, "SELECT stream, metadata FROM views WHERE name = ?", v.Name)
 	switch {
 	case err != nil:
 		return err
@@ -112,47 +129,110 @@ func (x *tx) changeView(ctx context.Context, stream string, v *ledger.ViewChange
 		return x.moveVersions(ctx, v.Name, now, ledger.Dropped, ledger.Serving, ledger.Building, ledger.Standby)
 	case !found:
 		_, err = x.exec(ctx, "INSERT INTO views (name, stream, metadata) VALUES (?, ?, ?)", v.Name, stream, orEmpty(v.Metadata))
-	case v.Metadata != nil:
-		_, err = x.exec(ctx, "UPDATE views SET metadata = ? WHERE name = ?", v.Metadata, v.Name)
 	}
-	if err != nil || v.Definition == nil {
+	if err != nil {
 		return err
 	}
-	return x.addVersion(ctx, stream, v, cut, now)
+	own := v.Metadata
+	if own == nil {
+		own = orEmpty(metadata)
+	}
+	if v.Definition != nil {
+		serves, err := x.addVersion(ctx, stream, v, own, cut, now)
+		if err != nil || serves || v.Shown == nil {
+			return x.show(ctx, v.Name, own, err)
+		}
+		return x.show(ctx, v.Name, v.Shown, nil)
+	}
+	target := ledger.Building
+	if v.Keep {
+		if err := x.moveVersions(ctx, v.Name, now, ledger.Dropped, ledger.Building); err != nil {
+			return err
+		}
+	}
+	n, err := x.exec(ctx, "UPDATE view_versions SET metadata = ? WHERE view_name = ? AND state = ?", own, v.Name, target)
+	if err == nil && n == 0 {
+		_, err = x.exec(ctx, "UPDATE view_versions SET metadata = ? WHERE view_name = ? AND state = ?", own, v.Name, ledger.Serving)
+	}
+	if v.Shown != nil {
+		own = v.Shown
+	}
+	return x.show(ctx, v.Name, own, err)
 }
 
-// addVersion makes a version, or switches back to the standby version when it has this definition.
-func (x *tx) addVersion(ctx context.Context, stream string, v *ledger.ViewChange, cut span.Vector, now int64) error {
-	if v.State != ledger.Serving && v.State != ledger.Building {
-		return fault.New(fault.Config, "bad_state", "a new version cannot be %q", v.State)
-	}
-	if back, err := x.switchBack(ctx, v, now); back || err != nil {
-		return err
-	}
-	var err error
-	if v.State == ledger.Serving {
-		if err = x.moveVersions(ctx, v.Name, now, ledger.Dropped, ledger.Standby, ledger.Building); err == nil {
-			err = x.moveVersions(ctx, v.Name, now, ledger.Standby, ledger.Serving)
-		}
-	} else {
-		err = x.moveVersions(ctx, v.Name, now, ledger.Dropped, ledger.Building)
-	}
+// show sets the names that a view answers to.
+func (x *tx) show(ctx context.Context, view string, metadata []byte, err error) error {
 	if err != nil {
 		return err
+	}
+	_, err = x.exec(ctx, "UPDATE views SET metadata = ? WHERE name = ?", metadata, view)
+	return err
+}
+
+// addVersion makes a version, or switches back to the standby version when it has this definition. It
+// tells whether the version serves.
+func (x *tx) addVersion(ctx context.Context, stream string, v *ledger.ViewChange, metadata []byte, cut span.Vector, now int64) (bool, error) {
+	if v.State != ledger.Serving && v.State != ledger.Building {
+		return false, fault.New(fault.Config, "bad_state", "a new version cannot be %q", v.State)
+	}
+	if !v.Anew {
+		if back, err := x.switchBack(ctx, v, metadata, now); back || err != nil {
+			return back, err
+		}
+	}
+	state, err := x.stateOfNew(ctx, v, cut)
+	if err != nil {
+		return false, err
+	}
+	if err := x.makeRoom(ctx, v.Name, state, now); err != nil {
+		return false, err
 	}
 	var id int64
-	_, err = x.one(ctx, []any{&id}, `INSERT INTO view_versions (view_name, hash, definition, state, schema_v, created_at, state_at)
-	    VALUES (?, ?, ?, ?, (SELECT coalesce(max(version), 0) FROM schema_versions WHERE stream = ?), ?, ?) RETURNING id`,
-		v.Name, v.Hash, v.Definition, v.State, stream, now, now)
+	_, err = x.one(ctx, []any{&id}, `INSERT INTO view_versions (view_name, hash, definition, metadata, state, schema_v, created_at, state_at)
+	    VALUES (?, ?, ?, ?, ?, (SELECT coalesce(max(version), 0) FROM schema_versions WHERE stream = ?), ?, ?) RETURNING id`,
+		v.Name, v.Hash, v.Definition, metadata, state, stream, now, now)
 	if err != nil {
+		return false, err
+	}
+	if state == ledger.Building {
+		if err := x.addBackfill(ctx, id, v, now); err != nil {
+			return false, err
+		}
+	}
+	return state == ledger.Serving, x.insertCut(ctx, "view", id, cut)
+}
+
+// stateOfNew is the state of a new version: one that has nothing below its cut has no history.
+func (x *tx) stateOfNew(ctx context.Context, v *ledger.ViewChange, cut span.Vector) (string, error) {
+	if v.State == ledger.Serving {
+		return v.State, nil
+	}
+	starts, err := x.vector(ctx, "SELECT log_id, part, start_offset FROM partitions WHERE start_offset IS NOT NULL")
+	if err != nil {
+		return "", err
+	}
+	for k, at := range cut {
+		if at > starts[k] {
+			return ledger.Building, nil
+		}
+	}
+	return ledger.Serving, nil
+}
+
+// makeRoom moves the versions aside that a new one takes the place of.
+func (x *tx) makeRoom(ctx context.Context, view, state string, now int64) error {
+	if state == ledger.Building {
+		return x.moveVersions(ctx, view, now, ledger.Dropped, ledger.Building)
+	}
+	if err := x.moveVersions(ctx, view, now, ledger.Dropped, ledger.Standby, ledger.Building); err != nil {
 		return err
 	}
-	return x.insertCut(ctx, "view", id, cut)
+	return x.moveVersions(ctx, view, now, ledger.Standby, ledger.Serving)
 }
 
 // switchBack makes the standby version serve again if it has the definition asked for. A definition
 // that is also the serving one asks for a repair: a new version.
-func (x *tx) switchBack(ctx context.Context, v *ledger.ViewChange, now int64) (bool, error) {
+func (x *tx) switchBack(ctx context.Context, v *ledger.ViewChange, metadata []byte, now int64) (bool, error) {
 	var serving, standby sql.NullString
 	_, err := x.one(ctx, []any{&serving, &standby}, `SELECT max(CASE WHEN state = 'serving' THEN hash END),
 	    max(CASE WHEN state = 'standby' THEN hash END) FROM view_versions WHERE view_name = ?`, v.Name)
@@ -162,9 +242,18 @@ func (x *tx) switchBack(ctx context.Context, v *ledger.ViewChange, now int64) (b
 	if err := x.moveVersions(ctx, v.Name, now, ledger.Dropped, ledger.Building); err != nil {
 		return false, err
 	}
-	_, err = x.exec(ctx, `UPDATE view_versions SET state_at = ?, state = CASE state WHEN 'serving' THEN 'standby' ELSE 'serving' END
-	    WHERE view_name = ? AND state IN ('serving', 'standby')`, now, v.Name)
+	if err := x.swap(ctx, v.Name, now); err != nil {
+		return false, err
+	}
+	_, err = x.exec(ctx, "UPDATE view_versions SET metadata = ? WHERE view_name = ? AND state = 'serving'", metadata, v.Name)
 	return true, err
+}
+
+// swap lets the standby version serve and the serving one stand by.
+func (x *tx) swap(ctx context.Context, view string, now int64) error {
+	_, err := x.exec(ctx, `UPDATE view_versions SET state_at = ?, state = CASE state WHEN 'serving' THEN 'standby' ELSE 'serving' END
+	    WHERE view_name = ? AND state IN ('serving', 'standby')`, now, view)
+	return err
 }
 
 func (x *tx) moveVersions(ctx context.Context, view string, now int64, to string, from ...string) error {

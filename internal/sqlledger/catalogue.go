@@ -154,21 +154,21 @@ func (x *tx) views(ctx context.Context, name string) ([]ledger.View, error) {
 	err = x.each(ctx, func(r *sql.Rows) error {
 		var v ledger.ViewVersion
 		var view string
-		var created sql.NullInt64
-		if err := r.Scan(&v.ID, &view, &v.Hash, &v.Definition, &v.State, &v.Schema, &created); err != nil {
+		var created, since sql.NullInt64
+		if err := r.Scan(&v.ID, &view, &v.Hash, &v.Definition, &v.Metadata, &v.State, &v.Schema, &created, &since); err != nil {
 			return err
 		}
 		i, ok := index[view]
 		if !ok {
 			return nil
 		}
-		v.CreatedAt = moment(created)
+		v.CreatedAt, v.StateAt = moment(created), moment(since)
 		if v.Cut = cuts[v.ID]; v.Cut == nil {
 			v.Cut = span.Vector{}
 		}
 		all[i].Versions = append(all[i].Versions, v)
 		return nil
-	}, `SELECT id, view_name, hash, definition, state, schema_v, created_at FROM view_versions
+	}, `SELECT id, view_name, hash, definition, metadata, state, schema_v, created_at, state_at FROM view_versions
 	    WHERE ? IN ('', view_name) ORDER BY view_name, id`, name)
 	return all, err
 }

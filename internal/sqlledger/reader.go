@@ -54,6 +54,9 @@ func (x *tx) readView(ctx context.Context, q ledger.Read, data *ledger.Data) err
 		return err
 	}
 	data.Earliest = earliest.Int64
+	if data.Filling, err = x.filling(ctx, data.Version.ID); err != nil {
+		return err
+	}
 	if data.Segments, err = x.segmentsIn(ctx, q, data.Version.ID); err != nil {
 		return err
 	}

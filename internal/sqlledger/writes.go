@@ -133,8 +133,9 @@ func (d *DB) Sweep(ctx context.Context, lease ledger.Lease, before time.Time) ([
 		if err != nil {
 			return err
 		}
-		_, err = x.exec(ctx, "UPDATE writes SET state = 'cancelled', ended_at = ? WHERE state = 'open' AND opened_at < ?",
-			now, before.UnixMicro())
+		_, err = x.exec(ctx, `UPDATE writes SET state = 'cancelled', ended_at = ? WHERE state = 'open' AND opened_at < ?
+		    AND NOT EXISTS (SELECT 1 FROM backfill_tasks t WHERE t.write_id = writes.id AND t.state = 'running' AND t.expires > ?)`,
+			now, before.UnixMicro(), now)
 		return err
 	})
 	if err != nil {

@@ -133,6 +133,8 @@ func statesOfVersions(_ *testing.T, w *world) {
 	w.ok(w.applyView(ledger.ViewChange{Hash: "h2", Definition: def, State: ledger.Serving}))
 	w.same(map[string]string{"h1": ledger.Standby, "h2": ledger.Serving}, w.states())
 	w.same([]byte(`{"b":2}`), w.load().Views[0].Metadata)
+	v := w.take(ledger.Live, "a", w.key(0))
+	w.flush(w.key(0), &v, 3) // from here on there is a history
 	w.ok(w.applyView(ledger.ViewChange{Hash: "h3", Definition: def, State: ledger.Building}))
 	w.ok(w.applyView(ledger.ViewChange{Hash: "h4", Definition: def, State: ledger.Building}))
 	w.same(map[string]string{"h1": ledger.Standby, "h2": ledger.Serving, "h3": ledger.Dropped, "h4": ledger.Building}, w.states())
@@ -141,6 +143,8 @@ func statesOfVersions(_ *testing.T, w *world) {
 	w.same(4, len(w.load().Views[0].Versions))
 	w.ok(w.applyView(ledger.ViewChange{Hash: "h1", Definition: def, State: ledger.Building})) // a repair
 	w.same(5, len(w.load().Views[0].Versions))
+	w.ok(w.applyView(ledger.ViewChange{Hash: "h2", Definition: def, State: ledger.Building, Anew: true})) // no way back to the standby
+	w.same(6, len(w.load().Views[0].Versions))
 	w.fails(w.applyView(ledger.ViewChange{Hash: "h5", Definition: def, State: ledger.Standby}), fault.Config, "bad_state")
 	w.ok(w.applyView(ledger.ViewChange{Drop: true}))
 	w.same(0, len(w.load().Views))

@@ -65,6 +65,7 @@ CREATE TABLE view_versions (
   view_name  TEXT NOT NULL REFERENCES views (name),
   hash       TEXT NOT NULL,
   definition BLOB NOT NULL,
+  metadata   BLOB NOT NULL,
   state      TEXT NOT NULL,
   schema_v   INTEGER NOT NULL,
   created_at INTEGER NOT NULL,
@@ -207,34 +208,41 @@ CREATE TABLE days (
   UNIQUE (stream, zone, day)
 ) STRICT;
 
--- state: queued, running, paused, done, failed, cancelled.
+-- state: queued (its days are not listed yet), running, paused, failed, done, cancelled. log_id: of an
+-- imported file alone.
 CREATE TABLE backfills (
   id          INTEGER PRIMARY KEY AUTOINCREMENT,
   version     INTEGER NOT NULL REFERENCES view_versions (id),
   engine      TEXT NOT NULL,
   state       TEXT NOT NULL,
-  tasks       INTEGER NOT NULL,
+  log_id      INTEGER,
   created_at  INTEGER NOT NULL,
+  listed_at   INTEGER,
   finished_at INTEGER,
   plan        BLOB NOT NULL
 ) STRICT;
+CREATE INDEX backfills_version ON backfills (version);
 
+-- A day of the lake, UTC. state: queued, running, done, failed, cancelled. number is raised by each lease.
 CREATE TABLE backfill_tasks (
-  id          INTEGER PRIMARY KEY AUTOINCREMENT,
-  backfill_id INTEGER NOT NULL REFERENCES backfills (id),
-  log_id      INTEGER,
-  day         TEXT NOT NULL,
-  state       TEXT NOT NULL,
-  snapshot    INTEGER,
-  holder      TEXT NOT NULL,
-  number      INTEGER NOT NULL,
-  expires     INTEGER,
-  tries       INTEGER NOT NULL,
-  n_rows      INTEGER NOT NULL,
-  write_id    INTEGER,
-  error       BLOB
+  id           INTEGER PRIMARY KEY AUTOINCREMENT,
+  backfill_id  INTEGER NOT NULL REFERENCES backfills (id),
+  day          TEXT NOT NULL,
+  state        TEXT NOT NULL,
+  expect_rows  INTEGER NOT NULL,
+  expect_bytes INTEGER NOT NULL,
+  holder       TEXT NOT NULL,
+  number       INTEGER NOT NULL,
+  expires      INTEGER,
+  tries        INTEGER NOT NULL,
+  started_at   INTEGER,
+  finished_at  INTEGER,
+  n_rows       INTEGER NOT NULL,
+  write_id     INTEGER,
+  error        BLOB,
+  UNIQUE (backfill_id, day)
 ) STRICT;
-CREATE INDEX backfill_tasks_state ON backfill_tasks (backfill_id, state, day);
+CREATE INDEX backfill_tasks_state ON backfill_tasks (state, day);
 
 CREATE TABLE dead_groups (
   id         INTEGER PRIMARY KEY AUTOINCREMENT,

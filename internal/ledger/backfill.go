@@ -1,0 +1,144 @@
+package ledger
+
+import (
+	"context"
+	"time"
+
+	"github.com/pinflow/pinflow/internal/span"
+)
+
+// States of a back-fill and of its tasks.
+const (
+	Queued    = "queued" // a back-fill: its days are not listed yet; a task: waits for a worker
+	Running   = "running"
+	Paused    = "paused"
+	Failed    = "failed"
+	Done      = "done"
+	Cancelled = "cancelled"
+)
+
+// Engines of a back-fill.
+const (
+	EngineKernel = "kernel"
+	EngineSpark  = "spark"
+)
+
+// Actions on a back-fill.
+const (
+	Pause    = "pause"
+	Resume   = "resume"
+	Retry    = "retry"
+	Cancel   = "cancel"
+	Rollback = "rollback"
+)
+
+// MaxTries is how often a task is leased before it counts as failed.
+const MaxTries = 5
+
+// Backfill fills in the history of a view version: the rows below its cut. Apply makes one with every
+// version that is Building.
+type Backfill struct {
+	ID         int64
+	Version    int64
+	View       string
+	Stream     string
+	Hash       string
+	VersionIs  string // state of the version
+	Engine     string
+	State      string
+	Log        span.Log // of an imported file alone; 0: of all logs
+	CreatedAt  time.Time
+	ListedAt   time.Time // zero: its days are not known yet
+	FinishedAt time.Time
+	Plan       []byte // JSON: what was said of it when it was applied
+
+	Tasks   map[string]int64 // by state
+	Rows    int64            // folded by tasks that are done
+	Read    int64            // rows of the lake that these tasks read
+	Expect  int64            // rows of the lake in all days listed
+	Seconds float64          // spent by tasks that are done
+}
+
+// Task is one day of the lake (UTC) of a back-fill.
+type Task struct {
+	ID       int64
+	Backfill int64
+	Day      string // 2006-01-02
+	State    string
+	Expect   int64 // rows that the lake's day had when it was listed
+	Bytes    int64 // of the day's files
+	Holder   string
+	Number   int64 // raised by each lease
+	Tries    int
+	Rows     int64
+	Error    string
+	Started  time.Time
+	Finished time.Time
+}
+
+// TaskLease is a task that a worker holds, and what it is of.
+type TaskLease struct {
+	Task
+	Version int64
+	View    string
+	Stream  string
+	Engine  string
+	Log     span.Log
+}
+
+// TaskSeal makes a task done.
+type TaskSeal struct {
+	Lease    TaskLease
+	Write    int64 // from OpenTask; 0 opens and seals in this transaction
+	Segments []Segment
+	Rows     int64 // folded
+}
+
+// Filling is how much of a version's history is there.
+type Filling struct {
+	Backfill int64
+	State    string
+	Listed   bool
+	First    string    // oldest day listed, "" for none
+	Missing  []TaskDay // days not done, oldest first; of imported files, too
+}
+
+// TaskDay is a day of the lake whose history is not there.
+type TaskDay struct{ Day, State string }
+
+// Backfills is what becomes of the versions that are built.
+type Backfills interface {
+	// Backfills lists them, newest first; with an id only that one.
+	Backfills(ctx context.Context, id int64) ([]Backfill, error)
+	// BackfillTasks lists a back-fill's tasks, newest day first.
+	BackfillTasks(ctx context.Context, id int64) ([]Task, error)
+	// ListDays stores the days of a queued back-fill, once, and lets it run. Of one that is not queued
+	// any more it does nothing.
+	ListDays(ctx context.Context, lease Lease, id int64, days []Task) error
+	// Finish makes a back-fill done whose tasks all are: in one statement the version that was built
+	// serves, and the one that served stands by. One that has nothing left but failed tasks is failed.
+	// It tells whether the back-fill is done. Anybody may call it at any time.
+	Finish(ctx context.Context, id int64) (bool, error)
+	// Steer does an action. fault.Record unknown_backfill, or backfill_state where its state does not
+	// allow it. Cancel drops the version that was built; Rollback lets the standby version serve again.
+	Steer(ctx context.Context, id int64, action string) error
+	// ExpireStandby drops versions that stand by since before the moment.
+	ExpireStandby(ctx context.Context, lease Lease, before time.Time) (int64, error)
+	// DropSegments deletes some segments of dropped versions and tells how many; 0: none are left.
+	DropSegments(ctx context.Context, lease Lease) (int64, error)
+}
+
+// Tasks are handed out to any number of workers, by the database's clock. A worker that was too slow
+// can seal nothing: every call asserts the lease's number (else Lost).
+type Tasks interface {
+	// LeaseTask takes the newest day that waits or whose lease has run out; nil when there is none.
+	LeaseTask(ctx context.Context, holder string, ttl time.Duration) (*TaskLease, error)
+	// RenewTask prolongs the lease. Lost: somebody else has it, or it was cancelled.
+	RenewTask(ctx context.Context, t TaskLease, ttl time.Duration) error
+	// ReturnTask gives it back: with a cause it was a try that failed, without one it was none.
+	ReturnTask(ctx context.Context, t TaskLease, cause string) error
+	// OpenTask begins a write for the task, which the sweeper leaves alone as long as the lease lives.
+	OpenTask(ctx context.Context, t TaskLease) (int64, error)
+	// SealTask seals the write and marks the task done, in one transaction.
+	SealTask(ctx context.Context, s TaskSeal) error
+}

@@ -1,0 +1,332 @@
+package ledgertest
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/ledger"
+)
+
+// history gives the stream a past and the view a version that is built from it.
+func (w *world) history(hash string) ledger.Backfill {
+	w.Helper()
+	if len(w.load().Streams) == 0 {
+		w.setup()
+		v := w.take(ledger.Live, "a", w.key(0))
+		w.flush(w.key(0), &v, 30, 7)
+	}
+	w.ok(w.applyView(ledger.ViewChange{
+		Hash: hash, Definition: []byte("{}"), Metadata: []byte(`{"of":"` + hash + `"}`), Shown: []byte(`{"shown":1}`),
+		State: ledger.Building, Plan: []byte(`{"p":1}`),
+	}))
+	return must(w.l.Backfills(w.ctx, 0))(w)[0]
+}
+
+func (w *world) backfill(id int64) ledger.Backfill {
+	w.Helper()
+	all := must(w.l.Backfills(w.ctx, id))(w)
+	if len(all) != 1 || all[0].ID != id {
+		w.Fatalf("asked for back-fill %d, got %+v", id, all)
+	}
+	return all[0]
+}
+
+func (w *world) listDays(id int64, days ...string) {
+	w.Helper()
+	tasks := make([]ledger.Task, len(days))
+	for i, d := range days {
+		tasks[i] = ledger.Task{Day: d, Expect: 10, Bytes: 100}
+	}
+	w.ok(w.l.ListDays(w.ctx, w.lease("backfill"), id, tasks))
+}
+
+func (w *world) task(holder string, ttl time.Duration) ledger.TaskLease {
+	w.Helper()
+	t := must(w.l.LeaseTask(w.ctx, holder, ttl))(w)
+	if t == nil {
+		w.Fatalf("there is no task for %s", holder)
+	}
+	return *t
+}
+
+func (w *world) sealTask(t ledger.TaskLease, buckets ...int64) error {
+	s := ledger.TaskSeal{Lease: t, Rows: int64(len(buckets))}
+	for _, b := range buckets {
+		seg := segment(t.Version, b, b)
+		seg.Source = ledger.SourceBackfill
+		s.Segments = append(s.Segments, seg)
+	}
+	return w.l.SealTask(w.ctx, s)
+}
+
+func (w *world) bucketsOf(version int64) []int64 {
+	w.Helper()
+	out := []int64{}
+	for _, s := range must(w.l.SmallSegments(w.ctx, version, "minute"))(w) {
+		out = append(out, s.From)
+	}
+	return out
+}
+
+// A version with nothing below its cut serves at once, and none is filled in.
+func noHistoryServes(_ *testing.T, w *world) {
+	w.setup()
+	w.take(ledger.Live, "a", w.key(0))
+	w.ok(w.applyView(ledger.ViewChange{Hash: "h2", Definition: []byte("{}"), Metadata: []byte(`{"m":2}`), Shown: []byte(`{"s":1}`), State: ledger.Building}))
+	w.same(map[string]string{"h1": ledger.Standby, "h2": ledger.Serving}, w.states())
+	w.same([]byte(`{"m":2}`), w.load().Views[0].Metadata)
+	w.same(0, len(must(w.l.Backfills(w.ctx, 0))(w)))
+	w.same((*ledger.Filling)(nil), w.read(ledger.Read{}).Filling)
+}
+
+// The old version serves until the last task is sealed; then the new one does, all of it.
+func backfillSwitches(_ *testing.T, w *world) {
+	b := w.history("h2")
+	w.same([]any{view, stream, "h2", ledger.Building, ledger.EngineKernel, ledger.Queued}, []any{b.View, b.Stream, b.Hash, b.VersionIs, b.Engine, b.State})
+	w.same([]byte(`{"p":1}`), b.Plan)
+	w.same([]byte(`{"shown":1}`), w.load().Views[0].Metadata)
+	if t := must(w.l.LeaseTask(w.ctx, "w", time.Hour))(w); t != nil {
+		w.Fatalf("a task before the days are listed: %+v", t)
+	}
+	w.same(false, must(w.l.Finish(w.ctx, b.ID))(w))
+	seal := w.read(ledger.Read{}).NewestSeal
+	w.listDays(b.ID, "2026-01-01", "2026-01-03", "2026-01-02")
+	w.listDays(b.ID, "2026-02-02") // too late: the days are listed once
+	if w.read(ledger.Read{}).NewestSeal == seal {
+		w.Fatalf("what is known of the coverage changed unnoticed")
+	}
+	var days []string
+	for _, buckets := range [][]int64{{3, 4}, nil, {1}} {
+		w.same(false, must(w.l.Finish(w.ctx, b.ID))(w))
+		w.same("h1", w.read(ledger.Read{}).Version.Hash)
+		w.same([]int64{7}, w.buckets("minute"))
+		t := w.task("w", time.Hour)
+		days = append(days, t.Day)
+		w.ok(w.sealTask(t, buckets...))
+	}
+	w.same([]string{"2026-01-03", "2026-01-02", "2026-01-01"}, days)
+	epoch := w.epoch()
+	w.same(true, must(w.l.Finish(w.ctx, b.ID))(w))
+	w.same(true, must(w.l.Finish(w.ctx, b.ID))(w))
+	w.same(epoch+1, w.epoch())
+	w.same(map[string]string{"h1": ledger.Standby, "h2": ledger.Serving}, w.states())
+	w.same([]byte(`{"of":"h2"}`), w.load().Views[0].Metadata)
+	data := w.read(ledger.Read{})
+	w.same([]int64{3, 4, 1}, w.buckets("minute"))
+	w.same(ledger.Done, data.Filling.State)
+	w.same("2026-01-01", data.Filling.First)
+	w.same(0, len(data.Filling.Missing))
+	b = w.backfill(b.ID)
+	w.same([]any{ledger.Done, int64(3), int64(30), int64(30), map[string]int64{ledger.Done: 3}}, []any{b.State, b.Rows, b.Expect, b.Read, b.Tasks})
+}
+
+// A worker whose lease ran out seals nothing, whoever is faster; nobody seals twice.
+func leasedTwice(_ *testing.T, w *world) {
+	b := w.history("h2")
+	w.listDays(b.ID, "2026-01-01")
+	slow := w.task("slow", -time.Second)
+	again := w.task("slow", -time.Second) // even under the same name
+	fast := w.task("fast", time.Hour)
+	if t := must(w.l.LeaseTask(w.ctx, "third", time.Hour))(w); t != nil {
+		w.Fatalf("a task that is held was leased: %+v", t)
+	}
+	w.fails(w.sealTask(slow, 1), fault.Lost, "task_lost")
+	w.fails(w.l.RenewTask(w.ctx, again, time.Hour), fault.Lost, "task_lost")
+	w.ok(w.l.RenewTask(w.ctx, fast, time.Hour))
+	write := must(w.l.OpenTask(w.ctx, fast))(w)
+	w.ok(w.l.AddSegments(w.ctx, write, []ledger.Segment{segment(b.Version, 5, 5)}))
+	w.same([]int64{}, w.bucketsOf(b.Version))
+	w.ok(w.l.SealTask(w.ctx, ledger.TaskSeal{Lease: fast, Write: write, Segments: []ledger.Segment{segment(b.Version, 6, 6)}, Rows: 2}))
+	w.same([]int64{5, 6}, w.bucketsOf(b.Version))
+	w.fails(w.sealTask(fast, 1), fault.Lost, "task_lost")
+	w.fails(w.sealTask(again, 1), fault.Lost, "task_lost")
+	w.fails(w.l.ReturnTask(w.ctx, slow, "late"), fault.Lost, "task_lost")
+	_, err := w.l.OpenTask(w.ctx, slow)
+	w.fails(err, fault.Lost, "task_lost")
+	w.same([]int64{5, 6}, w.bucketsOf(b.Version))
+}
+
+// Many workers at once: each day is sealed by one of them.
+func raceTasks(_ *testing.T, w *world) {
+	b := w.history("h2")
+	const days, workers = 20, 4
+	var names []string
+	for d := range days {
+		names = append(names, fmt.Sprintf("2026-01-%02d", d+1))
+	}
+	w.listDays(b.ID, names...)
+	var wg sync.WaitGroup
+	errs := make([]error, workers)
+	for n := range workers {
+		wg.Go(func() {
+			for errs[n] == nil {
+				ttl := time.Hour
+				if n == 0 {
+					ttl = -time.Second // this one is always too slow
+				}
+				t, err := w.l.LeaseTask(w.ctx, fmt.Sprintf("w%d", n), ttl)
+				if err != nil || t == nil {
+					errs[n] = err
+					return
+				}
+				var at int64
+				if _, err := fmt.Sscanf(t.Day, "2026-01-%02d", &at); err != nil {
+					errs[n] = err
+					return
+				}
+				if err := w.sealTask(*t, at); err != nil && !fault.Is(err, fault.Lost) && !fault.Is(err, fault.Transient) {
+					errs[n] = err
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		w.ok(err)
+	}
+	for { // what the slow one left behind
+		t := must(w.l.LeaseTask(w.ctx, "last", time.Hour))(w)
+		if t == nil {
+			break
+		}
+		var at int64
+		if _, err := fmt.Sscanf(t.Day, "2026-01-%02d", &at); err != nil {
+			w.Fatalf("day %q", t.Day)
+		}
+		w.ok(w.sealTask(*t, at))
+	}
+	seen := map[int64]int{}
+	for _, at := range w.bucketsOf(b.Version) {
+		seen[at]++
+	}
+	failed := w.backfill(b.ID).Tasks[ledger.Failed] // leased by the slow one too often
+	if len(seen)+int(failed) != days {
+		w.Fatalf("%d days were sealed and %d failed of %d", len(seen), failed, days)
+	}
+	for at, n := range seen {
+		if n != 1 {
+			w.Fatalf("day %d was sealed %d times", at, n)
+		}
+	}
+}
+
+// The write of a task whose worker renews is not given up, however old; that of a dead one is.
+func sweepSparesTask(_ *testing.T, w *world) {
+	b := w.history("h2")
+	w.listDays(b.ID, "2026-01-01", "2026-01-02")
+	alive, dead := w.task("a", time.Hour), w.task("b", -time.Second)
+	var writes []int64
+	for _, t := range []ledger.TaskLease{alive, dead} {
+		id := must(w.l.OpenTask(w.ctx, t))(w)
+		w.ok(w.l.AddSegments(w.ctx, id, []ledger.Segment{segment(b.Version, id, id)}))
+		writes = append(writes, id)
+	}
+	_, err := w.l.Sweep(w.ctx, w.lease("sweep"), time.Now().Add(time.Hour))
+	w.ok(err)
+	w.ok(w.l.SealTask(w.ctx, ledger.TaskSeal{Lease: alive, Write: writes[0]}))
+	w.fails(w.l.SealTask(w.ctx, ledger.TaskSeal{Lease: dead, Write: writes[1]}), fault.Lost, "write_not_open")
+	w.same([]int64{writes[0]}, w.bucketsOf(b.Version))
+}
+
+func failedTasks(_ *testing.T, w *world) {
+	b := w.history("h2")
+	w.listDays(b.ID, "2026-01-01", "2026-01-02")
+	t := w.task("a", time.Hour)
+	w.ok(w.l.ReturnTask(w.ctx, t, "")) // it was told to stop
+	for range ledger.MaxTries {
+		t = w.task("a", time.Hour)
+		w.same("2026-01-02", t.Day)
+		w.ok(w.l.ReturnTask(w.ctx, t, "no disk"))
+	}
+	t = w.task("a", time.Hour)
+	w.same("2026-01-01", t.Day)
+	w.ok(w.sealTask(t, 1))
+	w.same(false, must(w.l.Finish(w.ctx, b.ID))(w))
+	w.same(ledger.Failed, w.backfill(b.ID).State)
+	w.same(ledger.Building, w.states()["h2"])
+	tasks := must(w.l.BackfillTasks(w.ctx, b.ID))(w)
+	w.same([]any{ledger.Failed, "no disk", ledger.Done, ""}, []any{tasks[0].State, tasks[0].Error, tasks[1].State, tasks[1].Error})
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Retry))
+	for range ledger.MaxTries { // its workers die
+		w.task("a", -time.Second)
+	}
+	if t := must(w.l.LeaseTask(w.ctx, "a", time.Hour))(w); t != nil {
+		w.Fatalf("leased a sixth time: %+v", t)
+	}
+	w.same(false, must(w.l.Finish(w.ctx, b.ID))(w))
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Retry))
+	w.ok(w.sealTask(w.task("a", time.Hour), 2))
+	w.same(true, must(w.l.Finish(w.ctx, b.ID))(w))
+}
+
+func steerBackfills(_ *testing.T, w *world) {
+	b := w.history("h2")
+	w.fails(w.l.Steer(w.ctx, 99, ledger.Pause), fault.Record, "unknown_backfill")
+	for _, action := range []string{ledger.Resume, ledger.Retry, ledger.Rollback, "dance"} {
+		w.fails(w.l.Steer(w.ctx, b.ID, action), fault.Record, "backfill_state")
+	}
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Pause))
+	w.listDays(b.ID, "2026-01-01") // not while it is paused
+	w.same(0, len(w.backfill(b.ID).Tasks))
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Resume))
+	w.listDays(b.ID, "2026-01-01", "2026-01-02")
+	t := w.task("a", time.Hour)
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Pause))
+	if next := must(w.l.LeaseTask(w.ctx, "b", time.Hour))(w); next != nil {
+		w.Fatalf("a task of a paused back-fill: %+v", next)
+	}
+	w.ok(w.sealTask(t, 5)) // what runs may end
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Resume))
+	t = w.task("a", time.Hour)
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Cancel))
+	w.fails(w.sealTask(t, 6), fault.Lost, "task_lost")
+	w.same(map[string]string{"h1": ledger.Serving, "h2": ledger.Dropped}, w.states())
+	w.same([]byte(`{"a":1}`), w.load().Views[0].Metadata)
+	w.fails(w.l.Steer(w.ctx, b.ID, ledger.Cancel), fault.Record, "backfill_state")
+	lease := w.lease("backfill")
+	w.same(int64(1), must(w.l.DropSegments(w.ctx, lease))(w))
+	w.same(int64(0), must(w.l.DropSegments(w.ctx, lease))(w))
+	w.same([]int64{}, w.bucketsOf(b.Version))
+	second := w.history("h3")
+	third := w.history("h4") // takes the place of the one that is built
+	w.same(ledger.Cancelled, w.backfill(second.ID).State)
+	w.same(ledger.Queued, w.backfill(third.ID).State)
+	w.ok(w.applyView(ledger.ViewChange{Metadata: []byte(`{"a":1}`), Keep: true})) // the file is as it was
+	w.same(ledger.Cancelled, w.backfill(third.ID).State)
+	w.same("h1", w.read(ledger.Read{}).Version.Hash)
+}
+
+func rollbackStandby(_ *testing.T, w *world) {
+	b := w.history("h2")
+	w.listDays(b.ID)
+	w.same(true, must(w.l.Finish(w.ctx, b.ID))(w))
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Rollback))
+	w.same(map[string]string{"h1": ledger.Serving, "h2": ledger.Standby}, w.states())
+	w.same([]byte(`{"a":1}`), w.load().Views[0].Metadata)
+	w.fails(w.l.Steer(w.ctx, b.ID, ledger.Rollback), fault.Record, "backfill_state")
+	// the definition of the standby version switches back, and its names come with it
+	w.ok(w.applyView(ledger.ViewChange{Hash: "h2", Definition: []byte("{}"), Metadata: []byte(`{"of":"h2"}`), State: ledger.Building}))
+	w.same("h2", w.read(ledger.Read{}).Version.Hash)
+	w.same([]byte(`{"of":"h2"}`), w.load().Views[0].Metadata)
+	lease, epoch := w.lease("backfill"), w.epoch()
+	w.same(int64(0), must(w.l.ExpireStandby(w.ctx, lease, time.Now().Add(-time.Hour)))(w))
+	w.same(epoch, w.epoch())
+	w.same(int64(1), must(w.l.ExpireStandby(w.ctx, lease, time.Now().Add(time.Hour)))(w))
+	w.same(epoch+1, w.epoch())
+	w.same(map[string]string{"h1": ledger.Dropped, "h2": ledger.Serving}, w.states())
+	w.fails(w.l.Steer(w.ctx, b.ID, ledger.Rollback), fault.Record, "backfill_state")
+}
+
+func applyAll(_ *testing.T, w *world) {
+	w.setup()
+	geo := schema()
+	geo.Name = "geo"
+	err := w.l.Apply(w.ctx, ledger.Change{Stream: "geo", Schema: geo}, ledger.Change{Stream: stream, Epoch: 1, Schema: schema("x")})
+	w.fails(err, fault.Stale, "plan_stale")
+	w.same(1, len(w.load().Streams))
+	w.ok(w.l.Apply(w.ctx, ledger.Change{Stream: "geo", Schema: geo}, ledger.Change{Stream: stream, Epoch: w.epoch(), Schema: schema("category", "x")}))
+	w.same([]int{1, 2}, []int{len(w.load().Streams[0].Schemas), len(w.load().Streams[1].Schemas)})
+}
