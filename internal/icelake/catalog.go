@@ -202,12 +202,16 @@ func (c numbered) LoadTable(ctx context.Context, id table.Identifier) (*table.Ta
 // CommitTable applies updates to the table as it is now. errRefused says that nothing changed; after
 // any other error the outcome is unknown.
 func (c numbered) CommitTable(ctx context.Context, id table.Identifier, reqs []table.Requirement, updates []table.Update) (table.Metadata, string, error) {
-	name := id[len(id)-1]
+	return c.update(ctx, id[len(id)-1], append(reqs, follows(c.n)), updates)
+}
+
+// update changes a table's metadata, as CommitTable says.
+func (c *catalog) update(ctx context.Context, name string, reqs []table.Requirement, updates []table.Update) (table.Metadata, string, error) {
 	now, err := c.load(ctx, name)
 	if err != nil {
 		return nil, "", err
 	}
-	for _, r := range append(reqs, follows(c.n)) {
+	for _, r := range reqs {
 		if err := r.Validate(now.Metadata()); err != nil {
 			return nil, "", fmt.Errorf("%w: table %s: %w", errRefused, name, err)
 		}

@@ -202,7 +202,7 @@ func record(sc *arrow.Schema, b *lake.Block, rows []int32) (arrow.RecordBatch, e
 			v = b.Cols[at]
 		}
 		if rows != nil {
-			v = gather(&v, rows)
+			v = v.Pick(rows)
 		}
 		var err error
 		if cols[i], err = toArrow(&v, n, f.Type); err != nil {
@@ -210,54 +210,4 @@ func record(sc *arrow.Schema, b *lake.Block, rows []int32) (arrow.RecordBatch, e
 		}
 	}
 	return array.NewRecordBatch(sc, cols, int64(n)), nil
-}
-
-// gather returns the values at rows, in that order, as a column of its own.
-func gather(v *column.Vec, rows []int32) column.Vec {
-	out := column.Vec{Kind: v.Kind, Len: len(rows)}
-	if len(v.Valid) > 0 {
-		out.Valid = pick(v.Valid, rows)
-	}
-	switch v.Kind {
-	case column.Long, column.Boolean, column.Timestamptz, column.Date:
-		out.Ints = pick(v.Ints, rows)
-	case column.Double:
-		out.Floats = pick(v.Floats, rows)
-	case column.String, column.JSON:
-		out.Offs, out.Bytes = gatherTexts(v, rows)
-	case column.List:
-		var elements []int32
-		out.ListOffs = append(make([]int32, 0, len(rows)+1), 0)
-		for _, r := range rows {
-			from, to := v.List(int(r))
-			for e := from; e < to; e++ {
-				elements = append(elements, e)
-			}
-			out.ListOffs = append(out.ListOffs, int32(len(elements)))
-		}
-		out.Offs, out.Bytes = gatherTexts(v, elements)
-	case column.Invalid:
-	}
-	return out
-}
-
-func pick[T any](from []T, rows []int32) []T {
-	to := make([]T, len(rows))
-	for i, r := range rows {
-		to[i] = from[r]
-	}
-	return to
-}
-
-func gatherTexts(v *column.Vec, rows []int32) ([]int32, []byte) {
-	size := 0
-	for _, r := range rows {
-		size += int(v.Offs[r+1] - v.Offs[r])
-	}
-	offs, bytes := append(make([]int32, 0, len(rows)+1), 0), make([]byte, 0, size)
-	for _, r := range rows {
-		bytes = append(bytes, v.Text(int(r))...)
-		offs = append(offs, int32(len(bytes)))
-	}
-	return offs, bytes
 }

@@ -170,6 +170,14 @@ type Selection struct {
 	From, To int64    // time of the table's partition column in [From, To), microseconds; both 0: all
 }
 
+// DayFiles is what a table holds of a day.
+type DayFiles struct {
+	Day   string `json:"day"` // 2006-01-02, UTC
+	Rows  int64  `json:"rows"`
+	Bytes int64  `json:"bytes"` // of the files
+	Files int64  `json:"files"`
+}
+
 // DayDigest tells whether two sets of rows of a day are the same, in whatever order they were written.
 type DayDigest struct {
 	Day    string              `json:"day"` // 2006-01-02, UTC
