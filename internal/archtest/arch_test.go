@@ -22,7 +22,7 @@ var layers = map[string]int{
 	"internal/expr": core, "internal/sketch": core, "internal/metric": core, "internal/fold": core,
 	"internal/segment": core, "internal/calendar": core,
 	"internal/apikey": core,
-	"internal/plan":   contract,
+	"internal/plan":   contract, "internal/history": contract,
 
 	"internal/ledger": contract, "internal/ledger/ledgertest": contract, "internal/intake": contract,
 	"internal/lake":    contract,
@@ -30,7 +30,7 @@ var layers = map[string]int{
 
 	"internal/collect": unit, "internal/batch": unit, "internal/live": unit, "internal/query": unit,
 	"internal/days": unit, "internal/emulate": unit, "internal/status": unit,
-	"internal/access": unit,
+	"internal/access": unit, "internal/backfill": unit, "internal/audit": unit,
 
 	"internal/kafkalog": adapter, "internal/sqlledger": adapter, "internal/icelake": adapter,
 	"internal/httpapi": adapter, "internal/client": adapter, "web": adapter,
@@ -58,6 +58,8 @@ var mayMeet = map[[2]string]string{
 	{"internal/intake", "internal/ledger"}:            "reads the ledger's contract",
 	{"internal/lake", "internal/ledger"}:              "commits what the ledger's intents say",
 	{"internal/plan", "internal/ledger"}:              "compares with the ledger's snapshot",
+	{"internal/history", "internal/ledger"}:           "compiles versions of the ledger's snapshot",
+	{"internal/history", "internal/lake"}:             "folds the lake's blocks",
 	{"internal/httpapi", "web"}:                       "serves the page",
 }
 

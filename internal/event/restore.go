@@ -191,6 +191,27 @@ func (s *Schema) FromOlder(rows *Rows) *Rows {
 	return out
 }
 
+// Sources tells which columns of an older version's rows FromOlder needs so that the wanted columns of
+// this one are right: parallel to old.Columns().
+func (s *Schema) Sources(old *Schema, wanted []bool) []bool {
+	need := make([]bool, len(old.columns))
+	for i, c := range s.columns {
+		if !wanted[i] {
+			continue
+		}
+		if k := old.Index(c.Name); k >= 0 {
+			need[k] = true
+			continue
+		}
+		system := len(old.fields)
+		need[system+sysExtra], need[system+sysEventTime], need[system+sysReceivedAt] = true, true, true
+		if id, ok := old.memberIDs[s.members[s.fields[i].route.member].name]; ok && old.members[id].owner >= 0 {
+			need[old.members[id].owner] = true
+		}
+	}
+	return need
+}
+
 // takesEventTime tells whether a field declared since old gives back the event time's member, which
 // _event_time gave back before.
 func (s *Schema) takesEventTime(old *Schema) bool {

@@ -43,6 +43,8 @@ func problemf(status int, code, format string, args ...any) *Problem {
 var statusByCode = map[string]int{
 	"unknown_stream":       http.StatusNotFound,
 	"unknown_view":         http.StatusNotFound,
+	"unknown_backfill":     http.StatusNotFound,
+	"backfill_state":       http.StatusConflict,
 	"body_too_large":       http.StatusRequestEntityTooLarge,
 	"batch_too_large":      http.StatusRequestEntityTooLarge,
 	"event_too_large":      http.StatusRequestEntityTooLarge,

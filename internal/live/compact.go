@@ -151,7 +151,7 @@ func compileVersions(snap *ledger.Snapshot) ([]version, error) {
 			if v.State == ledger.Dropped {
 				continue
 			}
-			compiled, err := metric.CompileStored(v.Definition, view.Metadata, schemas[view.Stream])
+			compiled, err := metric.CompileStored(v.Definition, v.Metadata, schemas[view.Stream])
 			if err != nil {
 				return nil, fmt.Errorf("compiling version %d of view %s: %w", v.ID, view.Name, err)
 			}

@@ -76,7 +76,7 @@ func newLane(st *intake.Stream, schema *event.Schema) (*lane, error) {
 			if v.State == ledger.Dropped || v.Schema > schema.Version {
 				continue // a version typed under a newer schema is live from a later cut
 			}
-			c, err := metric.CompileStored(v.Definition, view.Metadata, schema)
+			c, err := metric.CompileStored(v.Definition, v.Metadata, schema)
 			if err != nil {
 				return nil, fmt.Errorf("compiling version %d of view %s under schema %d of %s: %w", v.ID, view.Name, schema.Version, st.Name, err)
 			}
@@ -212,7 +212,7 @@ func (s *sink) seal(ctx context.Context, f *feed, moves []ledger.Move) error {
 		Write: ledger.Write{Kind: ledger.Flush, Stream: f.stream.Name, Epoch: f.stream.Epoch, Owner: s.cfg.Owner},
 		Unit:  ledger.Live, Moves: moves,
 	}
-	chunks := chunk(f.encoded)
+	chunks := ledger.Chunks(f.encoded)
 	if len(chunks) > 1 {
 		id, err := s.store.Open(ctx, seal.Write)
 		if err != nil {
@@ -261,24 +261,6 @@ func toSegment(codec *segment.Codec, st *fold.States, version int64, tier, sourc
 	}
 	from, to := st.Range()
 	return ledger.Segment{Version: version, Tier: tier, From: from, To: to, Rows: int64(st.N), Source: source, Data: data}, nil
-}
-
-// pieceSize is more than what a segment takes in a transaction beside its data.
-const pieceSize = 256
-
-// chunk cuts segments into transactions of at most ledger.MaxTx bytes, or one larger segment. There is
-// always a last one.
-func chunk(segs []ledger.Segment) [][]ledger.Segment {
-	var chunks [][]ledger.Segment
-	start, size := 0, 0
-	for i := range segs {
-		n := len(segs[i].Data) + pieceSize
-		if i > start && size+n > ledger.MaxTx {
-			chunks, start, size = append(chunks, segs[start:i]), i, 0
-		}
-		size += n
-	}
-	return append(chunks, segs[start:])
 }
 
 func (s *sink) count(stream string, c ledger.Counts) {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pinflow/pinflow/internal/calendar"
+	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/ledger"
 )
 
@@ -18,6 +19,7 @@ type Coverage struct {
 // Sources of coverage.
 const (
 	sourceLive        = "live"
+	sourceLake        = "lake"
 	sourceBackfilling = "backfilling"
 	sourceMissing     = "missing"
 )
@@ -58,14 +60,17 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 	// What is asked beyond the present is not there yet; it is no gap.
 	end := min(p.to, clock.End(edge, max(w.now, p.from)))
 	begin, live := w.bounds(p, d)
+	if d.Filling != nil {
+		begin = listedFrom(d.Filling, begin, p.from)
+	}
 	if begin = clock.Start(edge, begin); live > begin {
 		live = clock.End(edge, live-1)
 	}
 	w.add(p.from, min(begin, end), sourceMissing, beforeFirst)
 	switch {
 	case live <= begin:
-	case d.Version.State == ledger.Building:
-		w.add(max(p.from, begin), min(live, end), sourceBackfilling, "history is being filled in")
+	case d.Filling != nil:
+		w.history(p, d.Filling, clock, edge, max(p.from, begin), min(live, end))
 	case p.c.NoHistory:
 		w.add(max(p.from, begin), min(live, end), sourceMissing, "the view has no history: backfill.from is none")
 	default:
@@ -94,6 +99,75 @@ func (w *worth) bounds(p *plan, d *ledger.Data) (begin, live int64) {
 		}
 	}
 	return begin, live
+}
+
+// listedFrom is when the data of a version begins whose history is filled in: before its days are listed
+// nobody knows.
+func listedFrom(f *ledger.Filling, begin, from int64) int64 {
+	if !f.Listed {
+		return min(begin, from)
+	}
+	if us, ok := dayStart(f.First); ok {
+		begin = min(begin, us)
+	}
+	return begin
+}
+
+const usPerDay = 24 * 60 * 60 * 1_000_000
+
+// dayStart is where a day of the lake begins.
+func dayStart(day string) (int64, bool) {
+	at, err := time.Parse(time.DateOnly, day)
+	return at.UnixMicro(), err == nil
+}
+
+// history covers [from, to), which lies below the version's cut: by the lake, less every bucket that a
+// day may hold rows of that is not done. A view by another time than the event's has to wait for all.
+func (w *worth) history(p *plan, f *ledger.Filling, clock *calendar.Clock, edge calendar.Grain, from, to int64) {
+	if !f.Listed || len(f.Missing) > 0 && p.c.Time != event.ColumnEventTime {
+		source, why := lacking(f, ledger.TaskDay{})
+		w.add(from, to, source, why)
+		return
+	}
+	for _, d := range f.Missing {
+		us, ok := dayStart(d.Day)
+		if !ok {
+			continue
+		}
+		begin, end := max(from, clock.Start(edge, us)), min(to, clock.End(edge, us+usPerDay-1))
+		if begin >= end {
+			continue
+		}
+		w.add(from, begin, sourceLake, "")
+		source, why := lacking(f, d)
+		w.join(begin, end, source, why)
+		from = end
+	}
+	w.add(from, to, sourceLake, "")
+}
+
+// lacking says why history is not there.
+func lacking(f *ledger.Filling, d ledger.TaskDay) (source, why string) {
+	switch {
+	case d.State == ledger.Failed:
+		return sourceMissing, "filling in " + d.Day + " failed"
+	case f.State == ledger.Failed:
+		return sourceMissing, "filling in its history failed"
+	case f.State == ledger.Paused:
+		return sourceBackfilling, "its back-fill is paused"
+	}
+	return sourceBackfilling, "history is being filled in"
+}
+
+// join adds a stretch, as one with the last if that is its like.
+func (w *worth) join(from, to int64, source, reason string) {
+	if n := len(w.stretches); n > 0 {
+		if last := &w.stretches[n-1]; last.to == from && last.source == source && last.reason == reason {
+			last.to = to
+			return
+		}
+	}
+	w.add(from, to, source, reason)
 }
 
 func (w *worth) add(from, to int64, source, reason string) {
@@ -138,7 +212,7 @@ func (w *worth) total(to int64) string {
 		switch s.source {
 		case sourceBackfilling:
 			return stateBackfilling
-		case sourceLive:
+		case sourceLive, sourceLake:
 			state = stateComplete
 		case sourceMissing:
 			hole = hole || s.reason != beforeFirst

@@ -118,6 +118,7 @@ var update = flag.Bool("update", false, "write what the engine answers into test
 //	== view       YAML of metric.View
 //	== began T    when stream and view were made; "cut" after it: on a log that had events
 //	== events     lines: time received (- for the event's own), JSON
+//	== building …  how much of the history is there: see filling
 //	== now T      and == complete_to T
 //	== query a=b&c=d
 //	the answer: header, rows with their state, notes
@@ -207,6 +208,7 @@ func (s *script) set(t *testing.T, word, arg, body string) {
 		}
 	case "building":
 		s.m.data.Version.State = ledger.Building
+		s.m.data.Filling = filling(arg)
 	case "events":
 		s.events(t, body)
 	case "now":
@@ -216,6 +218,28 @@ func (s *script) set(t *testing.T, word, arg, body string) {
 	default:
 		t.Fatalf("unknown section %q", word)
 	}
+}
+
+// filling reads: unlisted, paused, and days with what is missing of them, as 2026-03-01=queued.
+func filling(text string) *ledger.Filling {
+	f := &ledger.Filling{State: ledger.Running, Listed: true}
+	for _, word := range strings.Fields(text) {
+		day, state, _ := strings.Cut(word, "=")
+		switch word {
+		case "unlisted":
+			f.Listed, f.State = false, ledger.Queued
+		case "paused":
+			f.State = ledger.Paused
+		default:
+			if f.First == "" {
+				f.First = day
+			}
+			if state != ledger.Done {
+				f.Missing = append(f.Missing, ledger.TaskDay{Day: day, State: state})
+			}
+		}
+	}
+	return f
 }
 
 func (s *script) events(t *testing.T, body string) {

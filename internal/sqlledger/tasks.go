@@ -18,8 +18,10 @@ func scanTask(r *sql.Rows, more ...any) (ledger.Task, error) {
 	var t ledger.Task
 	var failed []byte
 	var started, finished sql.NullInt64
-	err := r.Scan(append([]any{&t.ID, &t.Backfill, &t.Day, &t.State, &t.Expect, &t.Bytes, &t.Holder, &t.Number, &t.Tries, &t.Rows,
-		&failed, &started, &finished}, more...)...)
+	err := r.Scan(append([]any{
+		&t.ID, &t.Backfill, &t.Day, &t.State, &t.Expect, &t.Bytes, &t.Holder, &t.Number, &t.Tries, &t.Rows,
+		&failed, &started, &finished,
+	}, more...)...)
 	t.Error, t.Started, t.Finished = string(failed), moment(started), moment(finished)
 	return t, err
 }

@@ -1,0 +1,237 @@
+package backfill
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/pinflow/pinflow/internal/calendar"
+	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/fold"
+	"github.com/pinflow/pinflow/internal/history"
+	"github.com/pinflow/pinflow/internal/lake"
+	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/segment"
+	"github.com/pinflow/pinflow/internal/span"
+)
+
+// Timing of a task's lease, and the longest pause between two blocks.
+const (
+	leaseTTL   = 30 * time.Second
+	leaseRenew = 10 * time.Second
+	mostPause  = time.Second
+)
+
+// Worker folds days. Any number may run, in any process.
+type Worker struct {
+	cfg   Config
+	log   *slog.Logger
+	m     *Metrics
+	store Store
+	lake  Lake
+	codec *segment.Codec
+}
+
+// NewWorker checks cfg and returns a worker that has started nothing. Its name has to be its own among
+// all that run.
+func NewWorker(cfg Config, log *slog.Logger, m *Metrics, store Store, lake Lake) (*Worker, error) {
+	if err := cfg.defaults(); err != nil {
+		return nil, err
+	}
+	codec, err := segment.NewCodec()
+	if err != nil {
+		return nil, err
+	}
+	return &Worker{cfg: cfg, log: log, m: m, store: store, lake: lake, codec: codec}, nil
+}
+
+// Run works until ctx ends. A day in hand is given back then.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := every(ctx, w.cfg.Every, w.log, w.next); err != nil {
+		return fmt.Errorf("filling in history: %w", err)
+	}
+	return nil
+}
+
+// next does one task, if there is one. A failure is the task's: it is tried again, here or elsewhere.
+func (w *Worker) next(ctx context.Context) (bool, error) {
+	t, err := w.store.LeaseTask(ctx, w.cfg.Owner, leaseTTL)
+	if err != nil || t == nil {
+		return false, err
+	}
+	start := time.Now()
+	err = w.do(ctx, t)
+	switch {
+	case err == nil:
+		w.m.Tasks.WithLabelValues("done").Inc()
+		w.m.Time.Observe(time.Since(start).Seconds())
+		return true, finish(ctx, w.store, w.log, t.Backfill, t.View)
+	case fault.Is(err, fault.Lost), fault.Is(err, fault.Ambiguous):
+		// Somebody else has it, or it was cancelled; or it may be sealed: its lease tells in a while.
+		w.m.Tasks.WithLabelValues("lost").Inc()
+		w.log.Info("let go of a day", "view", t.View, "day", t.Day, "cause", err)
+		return false, nil
+	}
+	cause := err.Error()
+	if ctx.Err() != nil {
+		cause = ""
+	} else {
+		w.m.Tasks.WithLabelValues("failed").Inc()
+		w.log.Warn("filling in a day failed", "view", t.View, "day", t.Day, "try", t.Tries, "error", err)
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	return false, w.store.ReturnTask(last, *t, cause)
+}
+
+// day is a task in hand.
+type day struct {
+	w       *Worker
+	t       *ledger.TaskLease
+	r       *history.Reader
+	tier    calendar.Grain
+	write   int64 // open, with segments in it; 0: none
+	renewed time.Time
+	worked  time.Time // since when, without a pause
+}
+
+func (w *Worker) do(ctx context.Context, t *ledger.TaskLease) error {
+	snap, err := w.store.Load(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the catalogue: %w", err)
+	}
+	r, err := history.New(snap, t.Version)
+	if err != nil {
+		return err
+	}
+	at, err := time.Parse(time.DateOnly, t.Day)
+	if err != nil {
+		return fmt.Errorf("reading day %q: %w", t.Day, err)
+	}
+	snapshot, err := w.lake.Pin(ctx, t.Stream, tagOf(t.ID))
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	d := &day{w: w, t: t, r: r, renewed: now, worked: now}
+	d.tier = history.Tier(r.Compiled(), at.Add(24*time.Hour).UnixMicro(), now.UnixMicro())
+	if snapshot != 0 {
+		sel := lake.Selection{
+			Table: t.Stream, Snapshot: snapshot, Columns: r.Columns(), From: at.UnixMicro(), To: at.Add(24 * time.Hour).UnixMicro(),
+		}
+		_, err = w.lake.Scan(ctx, sel, func(b *lake.Block) error { return d.block(ctx, b) })
+	}
+	if err == nil {
+		err = d.seal(ctx)
+	}
+	if unpinErr := w.lake.Unpin(ctx, t.Stream, tagOf(t.ID)); unpinErr != nil && err == nil {
+		w.log.Info("a tag is left for later", "table", t.Stream, "error", unpinErr)
+	}
+	return err
+}
+
+// bounds are the rows of the history: what lies below the cut, or an imported file.
+func (d *day) bounds(k span.Key) span.Range {
+	if d.t.Log != 0 {
+		if k.Log == d.t.Log {
+			return span.Range{To: math.MaxInt64}
+		}
+		return span.Range{}
+	}
+	return span.Range{To: d.r.Version.Cut[k]}
+}
+
+// block folds some rows, writes states down when they take much memory, keeps the lease, and pauses.
+func (d *day) block(ctx context.Context, b *lake.Block) error {
+	before := d.r.Rows
+	if err := d.r.Add(b, d.bounds); err != nil {
+		return err
+	}
+	d.w.m.Rows.Add(float64(d.r.Rows - before))
+	if d.r.Bytes() > d.w.cfg.MaxBytes {
+		segs, err := d.segments()
+		if err != nil {
+			return err
+		}
+		if err := d.add(ctx, segs); err != nil {
+			return err
+		}
+	}
+	if time.Since(d.renewed) > leaseRenew {
+		if err := d.w.store.RenewTask(ctx, *d.t, leaseTTL); err != nil {
+			return err
+		}
+		d.renewed = time.Now()
+	}
+	return d.pause(ctx)
+}
+
+// pause leaves the machine to others for the part of the time that is not ours.
+func (d *day) pause(ctx context.Context) error {
+	if d.w.cfg.Share >= 1 {
+		return nil
+	}
+	rest := time.Duration(float64(time.Since(d.worked)) * (1/d.w.cfg.Share - 1))
+	timer := time.NewTimer(min(rest, mostPause))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+	}
+	d.worked = time.Now()
+	return nil
+}
+
+// segments makes segments of the states held, each within a day of the view's zone.
+func (d *day) segments() ([]ledger.Segment, error) {
+	c := d.r.Compiled()
+	merged, err := fold.Regroup(c, fold.Everything(c, d.tier), d.r.Take()...)
+	if err != nil {
+		return nil, fmt.Errorf("merging the states of %s: %w", d.t.Day, err)
+	}
+	var out []ledger.Segment
+	for _, st := range merged.Split(fold.MaxBlock, calendar.NewClock(c.Zone).Date) {
+		data, err := d.w.codec.Encode(st)
+		if err != nil {
+			return nil, err
+		}
+		from, to := st.Range()
+		out = append(out, ledger.Segment{
+			Version: d.t.Version, Tier: d.tier.String(), From: from, To: to, Rows: int64(st.N), Source: ledger.SourceBackfill, Data: data,
+		})
+	}
+	return out, nil
+}
+
+// add puts segments into the task's write.
+func (d *day) add(ctx context.Context, segs []ledger.Segment) error {
+	if len(segs) == 0 {
+		return nil
+	}
+	if d.write == 0 {
+		id, err := d.w.store.OpenTask(ctx, *d.t)
+		if err != nil {
+			return err
+		}
+		d.write = id
+	}
+	return d.w.store.AddSegments(ctx, d.write, segs)
+}
+
+// seal makes the day done with all that was folded.
+func (d *day) seal(ctx context.Context) error {
+	segs, err := d.segments()
+	if err != nil {
+		return err
+	}
+	chunks := ledger.Chunks(segs)
+	for _, c := range chunks[:len(chunks)-1] {
+		if err := d.add(ctx, c); err != nil {
+			return err
+		}
+	}
+	return d.w.store.SealTask(ctx, ledger.TaskSeal{Lease: *d.t, Write: d.write, Segments: chunks[len(chunks)-1], Rows: d.r.Rows})
+}

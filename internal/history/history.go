@@ -1,0 +1,249 @@
+package history
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pinflow/pinflow/internal/calendar"
+	"github.com/pinflow/pinflow/internal/column"
+	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/fold"
+	"github.com/pinflow/pinflow/internal/lake"
+	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/metric"
+	"github.com/pinflow/pinflow/internal/span"
+)
+
+// Bounds says which offsets of a partition are folded: those in the range.
+type Bounds func(k span.Key) span.Range
+
+// Reader folds rows of a stream's table for one view version. It is not safe for concurrent use.
+type Reader struct {
+	Version ledger.ViewVersion
+	View    ledger.View
+	Rows    int64 // folded so far
+
+	lanes   map[int32]*lane // by the schema that judged the rows
+	targets []*target       // by schema, oldest first
+	columns []string
+
+	picked map[int32][]int32 // rows of the block in hand, by schema
+}
+
+// target folds under one schema that the version can be folded under.
+type target struct {
+	schema *event.Schema
+	c      *metric.Compiled
+	needs  []bool // columns of schema
+	folder *fold.Folder
+}
+
+// lane is the rows of one schema.
+type lane struct {
+	schema *event.Schema
+	to     *target
+	older  bool // a field that the version reads is younger than the rows
+}
+
+// New compiles a version of the snapshot for rows of every schema of its stream.
+func New(snap *ledger.Snapshot, version int64) (*Reader, error) {
+	r := &Reader{lanes: map[int32]*lane{}, picked: map[int32][]int32{}}
+	if !r.find(snap, version) {
+		return nil, fault.New(fault.Lost, "version_gone", "view version %d is gone", version)
+	}
+	i := slices.IndexFunc(snap.Streams, func(s ledger.Stream) bool { return s.Name == r.View.Stream })
+	if i < 0 {
+		return nil, fault.New(fault.Corrupt, "no_schema", "stream %s has no schema", r.View.Stream)
+	}
+	stream := &snap.Streams[i]
+	schemas := make([]*event.Schema, len(stream.Schemas))
+	for i, v := range stream.Schemas {
+		s, err := event.CompileAfter(v.Definition, v.Version, stream.Schemas[0].Definition)
+		if err != nil {
+			return nil, fmt.Errorf("compiling schema %d of stream %s: %w", v.Version, stream.Name, err)
+		}
+		schemas[i] = s
+		if v.Version >= r.Version.Schema {
+			if err := r.addTarget(s); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(r.targets) == 0 {
+		return nil, fault.New(fault.Corrupt, "no_schema", "stream %s has no schema %d", stream.Name, r.Version.Schema)
+	}
+	r.addLanes(schemas)
+	return r, nil
+}
+
+func (r *Reader) find(snap *ledger.Snapshot, version int64) bool {
+	for _, v := range snap.Views {
+		for _, x := range v.Versions {
+			if x.ID == version {
+				r.View, r.Version = v, x
+				return x.State != ledger.Dropped
+			}
+		}
+	}
+	return false
+}
+
+func (r *Reader) addTarget(s *event.Schema) error {
+	c, err := metric.CompileStored(r.Version.Definition, r.Version.Metadata, s)
+	if err != nil {
+		return fmt.Errorf("compiling version %d of view %s under schema %d: %w", r.Version.ID, r.View.Name, s.Version, err)
+	}
+	r.targets = append(r.targets, &target{schema: s, c: c, needs: c.Columns(s), folder: fold.New(c)})
+	return nil
+}
+
+// addLanes gives the rows of each schema the target they are folded under, and lists what has to be read.
+func (r *Reader) addLanes(schemas []*event.Schema) {
+	need := map[string]bool{event.ColumnLog: true, event.ColumnPartition: true, event.ColumnOffset: true, event.ColumnSchema: true}
+	for _, s := range schemas {
+		l := &lane{schema: s, to: r.targets[0]}
+		for _, t := range r.targets {
+			if t.schema.Version == s.Version {
+				l.to = t
+			}
+		}
+		for i, wanted := range l.to.needs {
+			l.older = l.older || wanted && s.Index(l.to.schema.Columns()[i].Name) < 0
+		}
+		for i, wanted := range l.to.schema.Sources(s, l.to.needs) {
+			if wanted {
+				need[s.Columns()[i].Name] = true
+			}
+		}
+		r.lanes[s.Version] = l
+	}
+	for name := range need {
+		r.columns = append(r.columns, name)
+	}
+	slices.Sort(r.columns)
+}
+
+// Columns are the columns of the stream's table that Add needs.
+func (r *Reader) Columns() []string { return r.columns }
+
+// Compiled is the version under the stream's newest schema. Its states are those of every schema.
+func (r *Reader) Compiled() *metric.Compiled { return r.targets[len(r.targets)-1].c }
+
+// Add folds the rows of a block that lie within the bounds.
+func (r *Reader) Add(b *lake.Block, in Bounds) error {
+	if err := r.pick(b, in); err != nil {
+		return err
+	}
+	for version, rows := range r.picked {
+		if len(rows) == 0 {
+			continue
+		}
+		part := b
+		if len(rows) < b.N {
+			part = pickRows(b, rows)
+		}
+		if err := r.lanes[version].fold(part); err != nil {
+			return fmt.Errorf("folding rows of schema %d: %w", version, err)
+		}
+		r.Rows += int64(len(rows))
+	}
+	return nil
+}
+
+// pick lists the rows within the bounds by schema.
+func (r *Reader) pick(b *lake.Block, in Bounds) error {
+	for v := range r.picked {
+		r.picked[v] = r.picked[v][:0]
+	}
+	var cols [4][]int64
+	for i, name := range [...]string{event.ColumnLog, event.ColumnPartition, event.ColumnOffset, event.ColumnSchema} {
+		at := b.Index(name)
+		if at < 0 {
+			return fault.New(fault.Corrupt, "lake_column", "the lake's rows have no column %s", name)
+		}
+		cols[i] = b.Cols[at].Ints
+	}
+	key, bounds := span.Key{Log: -1}, span.Range{}
+	version, rows := int32(-1), []int32(nil)
+	for i := range b.N {
+		if k := (span.Key{Log: span.Log(cols[0][i]), Partition: int32(cols[1][i])}); k != key {
+			key, bounds = k, in(k)
+		}
+		if at := cols[2][i]; at < bounds.From || at >= bounds.To {
+			continue
+		}
+		if v := int32(cols[3][i]); v != version {
+			if version >= 0 {
+				r.picked[version] = rows
+			}
+			if r.lanes[v] == nil {
+				return fault.New(fault.Corrupt, "no_schema", "row %s/%d was judged under schema %d, which the ledger does not have", key, cols[2][i], v)
+			}
+			version, rows = v, r.picked[v]
+		}
+		rows = append(rows, int32(i))
+	}
+	if version >= 0 {
+		r.picked[version] = rows
+	}
+	return nil
+}
+
+func pickRows(b *lake.Block, rows []int32) *lake.Block {
+	out := &lake.Block{Columns: b.Columns, N: len(rows), Cols: make([]column.Vec, len(b.Cols))}
+	for i := range b.Cols {
+		out.Cols[i] = b.Cols[i].Pick(rows)
+	}
+	return out
+}
+
+func (l *lane) fold(b *lake.Block) error {
+	rows := lake.Rows(b, l.schema)
+	if l.schema != l.to.schema {
+		rows = l.newer(rows)
+	}
+	return l.to.folder.Add(rows)
+}
+
+// newer gives the rows the columns of the target's schema.
+func (l *lane) newer(rows *event.Rows) *event.Rows {
+	if l.older {
+		return l.to.schema.FromOlder(rows)
+	}
+	out := &event.Rows{Schema: l.to.schema, N: rows.N, Cols: make([]column.Vec, len(l.to.schema.Columns()))}
+	for i, c := range l.to.schema.Columns() {
+		if k := l.schema.Index(c.Name); k >= 0 {
+			out.Cols[i] = rows.Cols[k]
+		}
+	}
+	return out
+}
+
+// Bytes is about how much memory the states held take.
+func (r *Reader) Bytes() int {
+	n := 0
+	for _, t := range r.targets {
+		n += t.folder.Bytes()
+	}
+	return n
+}
+
+// Take returns the states held as blocks and forgets them.
+func (r *Reader) Take() []*fold.States {
+	var out []*fold.States
+	for _, t := range r.targets {
+		out = append(out, t.folder.Take()...)
+	}
+	return out
+}
+
+// Tier is the finest grain that is kept of a bucket that starts at the moment, at the present now.
+func Tier(c *metric.Compiled, bucket, now int64) calendar.Grain {
+	for g := c.Grain; g < calendar.Day; g++ {
+		if kept, ok := c.Keep[g]; ok && (kept == metric.Forever || bucket >= now-kept) {
+			return g
+		}
+	}
+	return calendar.Day
+}
