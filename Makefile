@@ -38,7 +38,7 @@ unit: ## unit tests, quick
 	$(GO) test $(shell $(GO) list $(PKGS) | grep -v -e /internal/e2e -e /internal/simtest)
 
 race: ## unit tests under the race detector
-	@scripts/budget 1200 "unit tests" env CGO_ENABLED=1 $(GO) test -race -timeout 15m $(shell $(GO) list $(PKGS) | grep -v -e /internal/e2e -e /internal/simtest)
+	@scripts/budget 1200 "unit tests" scripts/with-postgres env CGO_ENABLED=1 $(GO) test -race -timeout 15m $(shell $(GO) list $(PKGS) | grep -v -e /internal/e2e -e /internal/simtest)
 
 sim: ## the whole pipeline in virtual time, with faults
 	@scripts/budget 600 "simulation" env CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -timeout 10m ./internal/simtest/... ./internal/kafkalog/...
@@ -50,13 +50,13 @@ web/node_modules/.package-lock.json: web/package-lock.json
 e2e: build web/node_modules/.package-lock.json ## the real binary: kill -9, independent Iceberg reader, Chromium, wrong surroundings
 	@scripts/need node npm python3 chromium
 	@scripts/venv
-	@scripts/budget 900 "end to end" env PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python PINFLOW_SHOTS=$(CURDIR)/.cache/page $(GO) test -count=1 -timeout 15m -v ./internal/e2e/...
+	@scripts/budget 900 "end to end" scripts/with-postgres env PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python PINFLOW_SHOTS=$(CURDIR)/.cache/page $(GO) test -count=1 -timeout 15m -v ./internal/e2e/...
 
 soak: build web/node_modules/.package-lock.json ## slow: many seeds, many kills
 	@scripts/need node npm python3 chromium
 	@scripts/venv
 	PINFLOW_SOAK=1 CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -count=1 -timeout 60m -v ./internal/simtest/...
-	PINFLOW_SOAK=1 PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python $(GO) test -count=1 -timeout 60m -v ./internal/e2e/...
+	scripts/with-postgres env PINFLOW_SOAK=1 PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python $(GO) test -count=1 -timeout 60m -v ./internal/e2e/...
 
 bench: build ## every figure that the README quotes
 	$(GO) run ./bench
@@ -64,7 +64,7 @@ bench: build ## every figure that the README quotes
 invariants: build web/node_modules/.package-lock.json ## the matrix of invariants, from what really ran
 	@scripts/need node npm python3 chromium
 	@scripts/venv
-	@scripts/budget 1200 "invariants" env PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python scripts/invariants
+	@scripts/budget 1200 "invariants" scripts/with-postgres env PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python scripts/invariants
 
 fmt: $(TOOLS)/gofumpt
 	$(TOOLS)/gofumpt -w cmd internal bench web/*.go

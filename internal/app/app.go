@@ -18,6 +18,7 @@ import (
 
 	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/icelake"
 	"github.com/pinflow/pinflow/internal/kafkalog"
 )
 
@@ -151,11 +152,13 @@ func supported(s config.Settings) error {
 		return fault.New(fault.Config, "not_supported", "log.kind %s: this version runs on the embedded log only", s.Log.Kind).
 			WithAdvice("leave log.kind out, or set it to embedded")
 	}
-	for key, path := range map[string]string{"lake.warehouse": s.Lake.Warehouse, "lake.catalog": s.Lake.Catalog} {
-		if scheme, _, url := strings.Cut(path, "://"); url {
-			return fault.New(fault.Config, "not_supported", "%s %s://…: this version keeps the lake on the local disk only", key, scheme).
-				WithAdvice("name a folder or file, or leave %s out", key)
-		}
+	if scheme, _, url := strings.Cut(s.Lake.Warehouse, "://"); url {
+		return fault.New(fault.Config, "not_supported", "lake.warehouse %s://…: this version keeps the lake on the local disk only", scheme).
+			WithAdvice("name a folder, or leave lake.warehouse out")
+	}
+	if scheme, _, url := strings.Cut(s.Lake.Catalog, "://"); url && !icelake.IsPostgres(s.Lake.Catalog) {
+		return fault.New(fault.Config, "not_supported", "lake.catalog %s://…: a catalog is a SQLite file or a postgres:// URL", scheme).
+			WithAdvice("name a file, or leave lake.catalog out")
 	}
 	return nil
 }

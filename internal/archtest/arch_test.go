@@ -25,7 +25,7 @@ var layers = map[string]int{
 	"internal/plan":   contract, "internal/history": contract,
 
 	"internal/ledger": contract, "internal/ledger/ledgertest": contract, "internal/intake": contract,
-	"internal/lake":    contract,
+	"internal/lake": contract, "internal/testbed": contract,
 	"internal/project": contract, "internal/config": edge,
 
 	"internal/collect": unit, "internal/batch": unit, "internal/live": unit, "internal/query": unit,
@@ -213,7 +213,7 @@ func isCore(s source) bool  { return layers[s.pkg] == core && !s.test }
 func product(s source) bool { return !s.test && layers[s.pkg] != whole }
 func library(s source) bool { return product(s) && layers[s.pkg] != cmd }
 func notConfig(s source) bool {
-	return product(s) && s.pkg != "internal/config"
+	return product(s) && s.pkg != "internal/config" && s.pkg != "internal/testbed"
 }
 
 func TestBannedWords(t *testing.T) {

@@ -62,6 +62,7 @@ type server struct {
 	addr  string
 	kafka string
 	extra []string
+	env   []string
 	cmd   *exec.Cmd
 	done  chan error
 	out   string // file that holds all that it printed
@@ -70,7 +71,13 @@ type server struct {
 // start runs `pinflow up` on the folder and waits until it is ready.
 func start(t *testing.T, dir string, extra ...string) *server {
 	t.Helper()
-	s := &server{t: t, dir: dir, addr: freePort(t), kafka: freePort(t), extra: extra, out: filepath.Join(t.TempDir(), "up.log")}
+	return startIn(t, nil, dir, extra...)
+}
+
+// startIn is start with more in the environment.
+func startIn(t *testing.T, env []string, dir string, extra ...string) *server {
+	t.Helper()
+	s := &server{t: t, dir: dir, addr: freePort(t), kafka: freePort(t), extra: extra, env: env, out: filepath.Join(t.TempDir(), "up.log")}
 	s.run()
 	t.Cleanup(func() {
 		if s.cmd != nil {
@@ -96,6 +103,7 @@ func (s *server) run() {
 	args := append([]string{"up", "--data", s.dir, "--listen", s.addr, "--log-listen", s.kafka}, s.extra...)
 	s.cmd = exec.Command(binary(s.t), args...)
 	s.cmd.Stdout, s.cmd.Stderr = out, out
+	s.cmd.Env = append(os.Environ(), s.env...)
 	s.cmd.Dir = filepath.Dir(s.out) // no pinflow.yaml here: the built-in project
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)

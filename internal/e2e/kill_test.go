@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/pinflow/pinflow/internal/prove"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // dayTotals is what a reader finds of one day of a stream.
@@ -36,11 +37,46 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	if os.Getenv("PINFLOW_SOAK") != "" {
 		events, kills = 2_000_000, 100
 	}
-	data, truth := t.TempDir(), filepath.Join(t.TempDir(), "truth")
-	s := start(t, data)
+	s := start(t, t.TempDir())
+	truth := loadAndKill(t, s, rnd, events, kills)
+	compareLake(t, s)
 
-	emulate := exec.Command(binary(t), fmtArgs("emulate --url %s --users 500 --rate 20k/s --events %d --late 1%% --bad 0.1%% --duplicate 0.5%% --seed %d --truth %s",
-		s.url(), events, rnd.Uint32(), truth)...)
+	s.stop()
+	s.run() // the second start goes on where the first stopped
+	t.Log(must(t, "verify", "--url", s.url(), "--truth", truth))
+	s.stop()
+}
+
+// L1, D1 and the rest on servers: PostgreSQL holds the ledger and the catalog.
+func TestKilledOnPostgres(t *testing.T) {
+	prove.Invariant(t, "C1 C2 L1 M1 D1", prove.EmbeddedLog, prove.Disk, prove.Postgres)
+	rnd := rand.New(rand.NewPCG(seed(t), 2))
+	events, kills := 140_000, 4
+	if os.Getenv("PINFLOW_SOAK") != "" {
+		events, kills = 1_000_000, 50
+	}
+	s := startIn(t, onPostgres(t), t.TempDir())
+	loadAndKill(t, s, rnd, events, kills)
+	s.stop()
+}
+
+// onPostgres is the environment of a process whose ledger and catalog are in PostgreSQL.
+func onPostgres(t *testing.T) []string {
+	t.Helper()
+	dsn := testbed.Postgres(t)
+	return []string{"PINFLOW_LEDGER_DSN=" + dsn, "PINFLOW_LAKE_CATALOG=" + dsn}
+}
+
+// rate of the load, events per second.
+const rate = 20_000
+
+// loadAndKill emulates users while the server is killed again and again, then once more with everything
+// in flight, and verifies what became of the events. It returns the file of the truth.
+func loadAndKill(t *testing.T, s *server, rnd *rand.Rand, events, kills int) string {
+	t.Helper()
+	truth := filepath.Join(t.TempDir(), "truth")
+	emulate := exec.Command(binary(t), fmtArgs("emulate --url %s --users 500 --rate %d/s --events %d --late 1%% --bad 0.1%% --duplicate 0.5%% --seed %d --truth %s",
+		s.url(), rate, events, rnd.Uint32(), truth)...)
 	var said bytes.Buffer
 	emulate.Stdout, emulate.Stderr = &said, &said
 	if err := emulate.Start(); err != nil {
@@ -49,9 +85,18 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- emulate.Wait() }()
 
+	// It gives up at once on a server that it never reached: the first kill waits for the first answers.
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if lines, err := os.ReadFile(truth); err == nil && bytes.Count(lines, []byte("\n")) > 3 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("a minute later nothing is sent:\n%s", said.String())
+		}
+	}
 	killed := 0
 	for running := true; running; {
-		wait := time.Duration(rnd.Int64N(int64(2500 * time.Millisecond)))
+		wait := time.Duration(rnd.Int64N(int64(events) * int64(time.Second) / rate / int64(kills+1)))
 		if killed >= kills {
 			wait = 10 * time.Minute
 		}
@@ -70,7 +115,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 			killed++
 		}
 	}
-	if killed < 5 {
+	if killed < min(kills, 5) {
 		t.Fatalf("killed only %d times: emulate was done too soon", killed)
 	}
 	t.Logf("killed %d times; emulate said:\n%s", killed, said.String())
@@ -78,12 +123,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	s.kill() // once more, with everything in flight
 	s.run()
 	t.Log(must(t, "verify", "--url", s.url(), "--truth", truth))
-	compareLake(t, s)
-
-	s.stop()
-	s.run() // the second start goes on where the first stopped
-	t.Log(must(t, "verify", "--url", s.url(), "--truth", truth))
-	s.stop()
+	return truth
 }
 
 // compareLake reads the tables with pyiceberg and wants the same as our own reader found.

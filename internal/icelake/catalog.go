@@ -35,6 +35,8 @@ var errRefused = fmt.Errorf("commit refused: %w", table.ErrCommitFailed)
 // use, without the query builder and the five dialects that iceberg-go's own brings along.
 type catalog struct {
 	db        *sql.DB
+	bind      func(query string) string // translates the placeholders ?
+	lock      string                    // statement that keeps others from making the tables; "": needless
 	files     storage
 	warehouse string // URI without a slash at the end
 
@@ -57,35 +59,74 @@ CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (
 	catalog_name VARCHAR NOT NULL, namespace VARCHAR NOT NULL, property_key VARCHAR NOT NULL,
 	property_value VARCHAR, PRIMARY KEY (catalog_name, namespace, property_key));`
 
-// openCatalog opens or makes the SQLite file: WAL, every commit synced, writers queue for 10 s.
-func openCatalog(ctx context.Context, file string, files storage, warehouse string) (*catalog, error) {
-	q := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)"}, "_txlock": {"immediate"}}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?"+q.Encode())
-	if err != nil {
-		return nil, fmt.Errorf("opening catalog %s: %w", file, err)
+// openCatalog opens or makes the catalog at a postgres:// URL or in a SQLite file.
+func openCatalog(ctx context.Context, at string, files storage, warehouse string) (*catalog, error) {
+	c := &catalog{files: files, warehouse: warehouse, parsed: map[string]parsed{}}
+	open := c.openSQLite
+	if IsPostgres(at) {
+		open = c.openPostgres
 	}
-	c := &catalog{db: db, files: files, warehouse: warehouse, parsed: map[string]parsed{}}
+	if err := open(at); err != nil {
+		return nil, err
+	}
 	if err := c.create(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("preparing catalog %s: %w", file, err), db.Close())
+		return nil, errors.Join(c.unavailable("preparing the lake's catalog", err), c.db.Close())
 	}
 	return c, nil
 }
 
+// openSQLite opens the file: WAL, every commit synced, writers queue for 10 s.
+func (c *catalog) openSQLite(file string) error {
+	q := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)"}, "_txlock": {"immediate"}}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: file}).EscapedPath()+"?"+q.Encode())
+	if err != nil {
+		return fmt.Errorf("opening catalog %s: %w", file, err)
+	}
+	c.db, c.bind = db, func(query string) string { return query }
+	return nil
+}
+
+// create makes the tables. On PostgreSQL a lock keeps those who start together apart: IF NOT EXISTS alone
+// fails when two make the same table at once.
 func (c *catalog) create(ctx context.Context) error {
-	if _, err := c.db.ExecContext(ctx, catalogTables); err != nil {
+	tx, err := c.db.BeginTx(ctx, nil)
+	if err != nil {
 		return err
 	}
-	_, err := c.db.ExecContext(ctx, `INSERT INTO iceberg_namespace_properties VALUES (?, ?, 'exists', 'true')
-		ON CONFLICT DO NOTHING`, CatalogName, Namespace)
-	return err
+	defer tx.Rollback() //nolint:errcheck // after a commit it does nothing
+	for _, statement := range []string{c.lock, catalogTables} {
+		if statement == "" {
+			continue
+		}
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	if _, err = tx.ExecContext(ctx, c.bind(`INSERT INTO iceberg_namespace_properties VALUES (?, ?, 'exists', 'true')
+		ON CONFLICT DO NOTHING`), CatalogName, Namespace); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// unavailable is a failure of the catalog's database that may pass.
+func (c *catalog) unavailable(doing string, err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	if known := refused(err); known != "" {
+		return fault.New(fault.Config, "catalog_refused", "%s: the lake's catalog refuses this user: %s", doing, known).
+			WithAdvice("check user, password, database and rights in lake.catalog")
+	}
+	return fault.New(fault.Transient, "catalog", "%s: %w", doing, err)
 }
 
 // locations returns the metadata location of every table of the namespace.
 func (c *catalog) locations(ctx context.Context) (map[string]string, error) {
-	rows, err := c.db.QueryContext(ctx, `SELECT table_name, metadata_location FROM iceberg_tables
-		WHERE catalog_name = ? AND table_namespace = ?`, CatalogName, Namespace)
+	rows, err := c.db.QueryContext(ctx, c.bind(`SELECT table_name, metadata_location FROM iceberg_tables
+		WHERE catalog_name = ? AND table_namespace = ?`), CatalogName, Namespace)
 	if err != nil {
-		return nil, fmt.Errorf("listing tables: %w", err)
+		return nil, c.unavailable("listing tables", err)
 	}
 	defer rows.Close()
 	all := map[string]string{}
@@ -102,13 +143,13 @@ func (c *catalog) locations(ctx context.Context) (map[string]string, error) {
 // location returns where the table's metadata is; fault.Config no_table when there is no such table.
 func (c *catalog) location(ctx context.Context, name string) (string, error) {
 	var at string
-	err := c.db.QueryRowContext(ctx, `SELECT metadata_location FROM iceberg_tables
-		WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?`, CatalogName, Namespace, name).Scan(&at)
+	err := c.db.QueryRowContext(ctx, c.bind(`SELECT metadata_location FROM iceberg_tables
+		WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?`), CatalogName, Namespace, name).Scan(&at)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", fault.New(fault.Config, "no_table", "the lake has no table %s.%s", Namespace, name)
 	}
 	if err != nil {
-		return "", fault.New(fault.Transient, "catalog", "looking up table %s: %w", name, err)
+		return "", c.unavailable("looking up table "+name, err)
 	}
 	return at, nil
 }
@@ -159,10 +200,10 @@ func (c *catalog) createTable(ctx context.Context, name string, sc *iceberg.Sche
 	if err != nil {
 		return fmt.Errorf("writing metadata of table %s: %w", name, err)
 	}
-	res, err := c.db.ExecContext(ctx, `INSERT INTO iceberg_tables VALUES (?, ?, ?, 'TABLE', ?, NULL)
-		ON CONFLICT DO NOTHING`, CatalogName, Namespace, name, at)
+	res, err := c.db.ExecContext(ctx, c.bind(`INSERT INTO iceberg_tables VALUES (?, ?, ?, 'TABLE', ?, NULL)
+		ON CONFLICT DO NOTHING`), CatalogName, Namespace, name, at)
 	if err != nil {
-		return fault.New(fault.Transient, "catalog", "adding table %s to the catalog: %w", name, err)
+		return c.unavailable("adding table "+name+" to the catalog", err)
 	}
 	if n, err := res.RowsAffected(); err == nil && n == 0 { // somebody else was faster
 		return c.files.Remove(at)
@@ -224,9 +265,9 @@ func (c *catalog) update(ctx context.Context, name string, reqs []table.Requirem
 	if err != nil {
 		return nil, "", fmt.Errorf("%w: writing metadata of table %s: %w", errRefused, name, err)
 	}
-	res, err := c.db.ExecContext(ctx, `UPDATE iceberg_tables SET iceberg_type = 'TABLE', metadata_location = ?,
+	res, err := c.db.ExecContext(ctx, c.bind(`UPDATE iceberg_tables SET iceberg_type = 'TABLE', metadata_location = ?,
 		previous_metadata_location = ? WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?
-		AND metadata_location = ?`, at, now.MetadataLocation(), CatalogName, Namespace, name, now.MetadataLocation())
+		AND metadata_location = ?`), at, now.MetadataLocation(), CatalogName, Namespace, name, now.MetadataLocation())
 	if err != nil {
 		return nil, "", fmt.Errorf("naming metadata of table %s in the catalog: %w", name, err)
 	}

@@ -13,7 +13,7 @@ import (
 // Config says where a lake is.
 type Config struct {
 	Warehouse string // folder of the tables
-	Catalog   string // file of the catalog's SQLite database
+	Catalog   string // file of the catalog's SQLite database, or a postgres:// URL
 	Log       *slog.Logger
 }
 
@@ -36,18 +36,21 @@ func open(ctx context.Context, cfg Config, os fileSystem) (*Lake, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding warehouse %s: %w", cfg.Warehouse, err)
 	}
-	file, err := filepath.Abs(cfg.Catalog)
-	if err != nil {
-		return nil, fmt.Errorf("finding catalog %s: %w", cfg.Catalog, err)
+	at, dirs := cfg.Catalog, []string{warehouse}
+	if !IsPostgres(at) {
+		if at, err = filepath.Abs(cfg.Catalog); err != nil {
+			return nil, fmt.Errorf("finding catalog %s: %w", cfg.Catalog, err)
+		}
+		dirs = append(dirs, filepath.Dir(at))
 	}
 	files := newDisk(os)
-	for _, dir := range []string{warehouse, filepath.Dir(file)} {
+	for _, dir := range dirs {
 		if err := files.mkdirAll(dir); err != nil {
 			return nil, fault.New(fault.Config, "lake_folder", "making folder of the lake: %w", err).
 				WithAdvice("make %s writable or set lake.warehouse to another folder", dir)
 		}
 	}
-	cat, err := openCatalog(ctx, file, files, fileURI(warehouse))
+	cat, err := openCatalog(ctx, at, files, fileURI(warehouse))
 	if err != nil {
 		return nil, err
 	}

@@ -407,7 +407,7 @@ type Data struct {
 	Positions  span.Vector // live
 	Lake       span.Vector
 	CompleteTo time.Time // zero: no mark reached yet
-	NewestSeal int64     // id of the newest sealed write, for ETags
+	NewestSeal int64     // another number after each sealed write, for ETags
 	// Earliest is the bucket start of the oldest segment of the version in any tier; 0 when it has none.
 	Earliest int64
 	Filling  *Filling // nil: the version never had a history to fill in

@@ -32,7 +32,7 @@ func open(ctx context.Context, dsn string, log *slog.Logger, wrap wrapper) (*DB,
 	var err error
 	switch {
 	case strings.HasPrefix(dsn, "postgres://"), strings.HasPrefix(dsn, "postgresql://"):
-		d, err = openPostgres(ctx, dsn)
+		d, err = openPostgres(ctx, dsn, wrap)
 	case dsn == "":
 		return nil, fault.New(fault.Config, "bad_dsn", "the ledger has no address").
 			WithAdvice("set ledger.dsn to a file or a postgres:// URL")

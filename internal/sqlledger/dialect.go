@@ -23,6 +23,8 @@ type dialect struct {
 	snapshot sql.TxOptions
 	// nextSeal is an expression: the next number of a sealed write.
 	nextSeal string
+	// newestSeal is a query: a number that is another one after each sealed write.
+	newestSeal string
 	// tables counts the user's tables, whose names are in tableName.
 	tables, tableName string
 	// extra is what a migration, by number, does only in this database.

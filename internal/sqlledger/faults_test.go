@@ -9,12 +9,20 @@ import (
 
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/ledger/ledgertest"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 func TestFaults(t *testing.T) {
+	faults(t, func(t *testing.T) string { return filepath.Join(t.TempDir(), "ledger.db") })
+}
+
+func TestFaultsOnPostgres(t *testing.T) {
+	faults(t, func(t *testing.T) string { return testbed.Postgres(t) })
+}
+
+func faults(t *testing.T, dsn func(*testing.T) string) {
 	ledgertest.RunFaults(t, func(t *testing.T, f *ledgertest.Faults) ledger.Ledger {
-		path := filepath.Join(t.TempDir(), "ledger.db")
-		db, err := open(t.Context(), path, slog.New(slog.DiscardHandler),
+		db, err := open(t.Context(), dsn(t), slog.New(slog.DiscardHandler),
 			func(c driver.Connector) driver.Connector { return faultyConnector{c, f} })
 		if err != nil {
 			t.Fatal(err)

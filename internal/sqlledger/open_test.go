@@ -273,8 +273,16 @@ func TestPostgresDialect(t *testing.T) {
 			t.Errorf("%s is left in the PostgreSQL tables", word)
 		}
 	}
-	_, err = Open(t.Context(), "postgres://u@h/d", quiet)
-	wantFault(t, err, fault.Config, "no_postgres")
+	_, err = Open(t.Context(), "postgres://u:hunter2@h:port/d", quiet)
+	wantFault(t, err, fault.Config, "bad_dsn")
+	if strings.Contains(err.Error(), "hunter2") {
+		t.Fatalf("the password is in %q", err)
+	}
+	_, err = Open(t.Context(), "postgres://u:hunter2@127.0.0.1:1/d?connect_timeout=5", quiet)
+	wantFault(t, err, fault.Transient, "ledger_unreachable")
+	if strings.Contains(err.Error(), "hunter2") {
+		t.Fatalf("the password is in %q", err)
+	}
 	_, err = Open(t.Context(), "", quiet)
 	wantFault(t, err, fault.Config, "bad_dsn")
 }

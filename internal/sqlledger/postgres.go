@@ -3,10 +3,15 @@ package sqlledger
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/pinflow/pinflow/internal/fault"
 )
@@ -32,9 +37,13 @@ func postgresDialect() *dialect {
 		forUpdate:      " FOR UPDATE",
 		snapshot:       sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead},
 		nextSeal:       "nextval('writes_seal_numbers')",
-		tables:         "SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema()",
-		tableName:      "table_name",
-		extra:          map[int64]string{1: "CREATE SEQUENCE writes_seal_numbers"},
+		// A number may be taken earlier and committed later than the next one, so the newest number alone
+		// would not tell that something was sealed since.
+		newestSeal: `SELECT coalesce(max(seal), 0) * 1024 + count(*) FROM writes
+		    WHERE seal > (SELECT max(seal) FROM writes) - 512`,
+		tables:    "SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema()",
+		tableName: "table_name",
+		extra:     map[int64]string{1: "CREATE SEQUENCE writes_seal_numbers"},
 		now: func(ctx context.Context, tx *sql.Tx) (int64, error) {
 			var at int64
 			err := tx.QueryRowContext(ctx, "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)").Scan(&at)
@@ -48,24 +57,61 @@ func postgresDialect() *dialect {
 	}
 }
 
-// openPostgres uses the driver named pgx if the build holds it.
-func openPostgres(ctx context.Context, dsn string) (*DB, error) {
-	if !slices.Contains(sql.Drivers(), "pgx") {
-		return nil, fault.New(fault.Config, "no_postgres", "this build of pinflow has no PostgreSQL driver").
-			WithAdvice("set ledger.dsn to a file")
-	}
-	pool, err := sql.Open("pgx", dsn)
+// poolSize is the most connections of one process: sealing transactions are short, and a query holds
+// one for its snapshot.
+const poolSize = 16
+
+// openPostgres opens a pool of connections. What goes wrong is told without the password.
+func openPostgres(ctx context.Context, dsn string, wrap wrapper) (*DB, error) {
+	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, fault.New(fault.Config, "bad_dsn", "the ledger's PostgreSQL URL is not valid").
-			WithAdvice("write ledger.dsn as postgres://USER@HOST:PORT/DATABASE")
+			WithAdvice("write ledger.dsn as postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full")
 	}
-	pool.SetMaxOpenConns(8)
-	pool.SetMaxIdleConns(8)
+	if cfg.RuntimeParams["application_name"] == "" {
+		cfg.RuntimeParams["application_name"] = "pinflow"
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = 10 * time.Second
+	}
+	connector := driver.Connector(stdlib.GetConnector(*cfg, stdlib.OptionAfterConnect(endStopped)))
+	if wrap != nil {
+		connector = wrap(connector)
+	}
+	pool := sql.OpenDB(connector)
+	pool.SetMaxOpenConns(poolSize)
+	pool.SetMaxIdleConns(poolSize)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
 	d := &DB{dialect: postgresDialect(), w: pool, r: pool}
 	if err := pool.PingContext(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("connecting to the ledger: %w", d.fault(err)), pool.Close())
+		return nil, errors.Join(fmt.Errorf("connecting to the ledger: %w", d.fault(oneLine(err))), pool.Close())
 	}
 	return d, nil
+}
+
+// endStopped makes the server end a transaction whose process stopped in the middle: it would hold the
+// catalogue lock, or a lease's row, for as long as it sleeps.
+func endStopped(ctx context.Context, c *pgx.Conn) error {
+	_, err := c.Exec(ctx, "SET idle_in_transaction_session_timeout = '15s'")
+	return err
+}
+
+// lineError says in one line what the driver says in several: one of each address that it tried.
+type lineError struct{ error }
+
+func oneLine(err error) error { return lineError{err} }
+
+func (e lineError) Unwrap() error { return e.error }
+
+func (e lineError) Error() string {
+	lines := strings.Split(e.error.Error(), "\n")
+	said := lines[:0]
+	for _, l := range lines {
+		if l = strings.TrimSpace(l); l != "" && !slices.Contains(said, l) {
+			said = append(said, l)
+		}
+	}
+	return strings.Join(said, " ")
 }
 
 // classifyPostgres sorts SQLSTATE classes. An error without one is the connection's.
@@ -83,7 +129,7 @@ func classifyPostgres(err error) error {
 	case s == "53100":
 		return fault.New(fault.Transient, "disk_full", "the disk of the ledger's database is full: %w", err)
 	case strings.HasPrefix(s, "40"), strings.HasPrefix(s, "08"), strings.HasPrefix(s, "53"),
-		strings.HasPrefix(s, "57P"), s == "55P03":
+		strings.HasPrefix(s, "57P"), s == "55P03", s == "25P03":
 		return fault.New(fault.Transient, "ledger_busy", "the ledger's database is busy: %w", err)
 	case strings.HasPrefix(s, "XX"):
 		return fault.New(fault.Corrupt, "ledger_corrupt", "the ledger's database is damaged: %w", err).

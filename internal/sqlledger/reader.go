@@ -76,10 +76,10 @@ func pick(v *ledger.View, version *ledger.ViewVersion) bool {
 	return false
 }
 
-// newestSeal numbers the newest sealed write.
+// newestSeal is a number that changes with each sealed write.
 func (x *tx) newestSeal(ctx context.Context) (int64, error) {
 	var n int64
-	_, err := x.one(ctx, []any{&n}, "SELECT coalesce(max(seal), 0) FROM writes")
+	_, err := x.one(ctx, []any{&n}, x.d.newestSeal)
 	return n, err
 }
 

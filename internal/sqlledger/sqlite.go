@@ -22,16 +22,17 @@ import (
 // database's clock is the host's.
 func sqliteDialect(path string) *dialect {
 	return &dialect{
-		name:      "sqlite",
-		ddl:       strings.NewReplacer(),
-		rebind:    keepPlaceholders,
-		snapshot:  sql.TxOptions{ReadOnly: true}, // the driver then says BEGIN DEFERRED: in WAL a snapshot
-		nextSeal:  "(SELECT coalesce(max(seal), 0) + 1 FROM writes)",
-		tables:    "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
-		tableName: "name",
-		now:       func(context.Context, *sql.Tx) (int64, error) { return time.Now().UnixMicro(), nil },
-		classify:  func(err error) error { return classifySQLite(path, err) },
-		unclear:   unclearSQLite,
+		name:       "sqlite",
+		ddl:        strings.NewReplacer(),
+		rebind:     keepPlaceholders,
+		snapshot:   sql.TxOptions{ReadOnly: true}, // the driver then says BEGIN DEFERRED: in WAL a snapshot
+		nextSeal:   "(SELECT coalesce(max(seal), 0) + 1 FROM writes)",
+		newestSeal: "SELECT coalesce(max(seal), 0) FROM writes",
+		tables:     "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+		tableName:  "name",
+		now:        func(context.Context, *sql.Tx) (int64, error) { return time.Now().UnixMicro(), nil },
+		classify:   func(err error) error { return classifySQLite(path, err) },
+		unclear:    unclearSQLite,
 	}
 }
 

@@ -2,6 +2,9 @@ package ledgertest
 
 import (
 	"errors"
+	"fmt"
+	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -210,6 +213,39 @@ func RunFaults(t *testing.T, open func(t *testing.T, f *Faults) ledger.Ledger) {
 	}
 }
 
+var numbers = regexp.MustCompile(`\b(ID|Write|NewestSealed):(\d+)`)
+
+// renumbered gives what the ledger numbered itself the numbers 1, 2, … in order of appearance: a
+// transaction that failed may have used some up.
+func renumbered(observed string) string {
+	seen := map[string]map[string]int{}
+	var out strings.Builder
+	for line := range strings.Lines(observed) {
+		of := "file"
+		switch {
+		case strings.Contains(line, "Tier:"):
+			of = "segment"
+		case strings.Contains(line, "TopicID:"):
+			of = "log"
+		}
+		out.WriteString(numbers.ReplaceAllStringFunc(line, func(found string) string {
+			label, number, _ := strings.Cut(found, ":")
+			if number == "0" {
+				return found
+			}
+			class := label + " of " + of
+			if seen[class] == nil {
+				seen[class] = map[string]int{}
+			}
+			if seen[class][number] == 0 {
+				seen[class][number] = len(seen[class]) + 1
+			}
+			return fmt.Sprintf("%s:%d", label, seen[class][number])
+		}))
+	}
+	return out.String()
+}
+
 // attempt is an operation prepared on a ledger of its own.
 type attempt struct {
 	w      *world
@@ -223,20 +259,20 @@ func newAttempt(t *testing.T, op operation, open func(t *testing.T, f *Faults) l
 	a.w = newWorld(t, open(t, a.f))
 	a.w.setup()
 	a.do = op.prepare(a.w)
-	a.before = a.w.observe()
+	a.before = renumbered(a.w.observe())
 	return a
 }
 
 func kthCallFails(t *testing.T, op operation, open func(t *testing.T, f *Faults) ledger.Ledger, arm func(*Faults, int)) {
 	ref := newAttempt(t, op, open)
 	ref.w.ok(ref.do())
-	done := ref.w.observe()
+	done := renumbered(ref.w.observe())
 	a := newAttempt(t, op, open)
 	for k := 1; k < 200; k++ {
 		arm(a.f, k)
 		err := a.do()
 		a.f.Disarm()
-		after := a.w.observe()
+		after := renumbered(a.w.observe())
 		switch {
 		case err == nil:
 			if after != done {
