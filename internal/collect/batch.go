@@ -121,11 +121,15 @@ func (b *batch) send(ctx context.Context, box *outbox, topic string) {
 		return
 	}
 	var first error
-	for n, err := range b.c.to.Append(ctx, topic, box.recs) {
-		if err != nil {
-			b.fates[box.index[n]].failed(err)
-			first = cmp.Or(first, err)
+	failed := b.c.to.Append(ctx, topic, box.recs)
+	for n, i := range box.index {
+		f := &b.fates[i]
+		if failed != nil && failed[n] != nil {
+			f.failed(failed[n])
+			first = cmp.Or(first, failed[n])
+			continue
 		}
+		f.Partition, f.Offset = box.recs[n].Key.Partition, box.recs[n].Offset
 	}
 	if first != nil {
 		b.c.log.Debug("events could not be stored", "topic", topic, "err", first)
@@ -169,6 +173,9 @@ func (b *batch) result() *Result {
 			res.Rejected++
 		case Retry:
 			res.Retry++
+			if f.Code != "not_stored" {
+				res.Unknown++
+			}
 		}
 	}
 	if !b.o.ValidateOnly {

@@ -26,6 +26,7 @@ type Catalogue interface {
 type routes struct {
 	epochs  map[string]int64
 	streams map[string]*route
+	topics  map[string]*route // by topic
 }
 
 // route is where the events of a stream go.
@@ -89,13 +90,16 @@ func (c *Collector) Refresh(ctx context.Context) error {
 		return fmt.Errorf("loading the catalogue: %w", err)
 	}
 	// The epochs asked for came before the snapshot: a change between them is read once more.
-	next := &routes{epochs: epochs, streams: make(map[string]*route, len(snap.Streams))}
+	next := &routes{epochs: epochs, streams: make(map[string]*route, len(snap.Streams)), topics: make(map[string]*route, len(snap.Streams))}
 	for i := range snap.Streams {
 		r, err := c.newRoute(&snap.Streams[i], snap.Logs)
 		if err != nil {
 			return err
 		}
 		next.streams[r.name] = r
+		if r.live.topic != "" {
+			next.topics[r.live.topic] = r
+		}
 	}
 	c.routes.Store(next)
 	return nil
@@ -147,6 +151,25 @@ func (c *counters) count(res *Result, size int) {
 	add(c.rejected, res.Rejected)
 	add(c.retry, res.Retry)
 	add(c.bytes, size)
+}
+
+// StreamOf returns the stream that a topic's name means: the one whose topic it is, else the one of
+// that name, else what follows the last dot, as in the names that some hand out to their users.
+func (c *Collector) StreamOf(topic string) string {
+	all := c.routes.Load()
+	if all == nil {
+		return topic
+	}
+	tail := topic[strings.LastIndexByte(topic, '.')+1:]
+	for _, name := range []string{topic, tail} {
+		if r, ok := all.topics[name]; ok {
+			return r.name
+		}
+		if _, ok := all.streams[name]; ok {
+			return name
+		}
+	}
+	return topic
 }
 
 // find returns the route of a stream, or an error that names the nearest.

@@ -42,7 +42,7 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// Log takes records. The answer is nil when all are durable, else one entry a record: nil is durable;
+// Log takes records and notes the offset of each that is durable. The answer is nil when all are durable, else one entry a record: nil is durable;
 // fault.Transient was never handed over; fault.Ambiguous may be stored or not; fault.Record never can
 // be. Records and what they point to belong to the log from the call on.
 type Log interface {
@@ -138,6 +138,7 @@ const (
 // Result says what became of the events of a request; the counts add up to the events sent.
 type Result struct {
 	Accepted, DeadLettered, Rejected, Retry int
+	Unknown                                 int           // those of Retry that may be stored
 	Results                                 []EventResult // in order of Index
 }
 
@@ -150,6 +151,9 @@ type EventResult struct {
 	Path         string
 	Message      string
 	RetryAfterMS int
+
+	Partition int32 // where an accepted event is, in the stream's topic
+	Offset    int64
 }
 
 // Ingest judges the events of a body and stores them. The body is not kept. An error means that

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,6 +27,7 @@ type Config struct {
 	InFlight int64 // most bytes of all bodies in memory; default 64 MiB
 	Streams  int   // most open event streams; default 256
 	Conns    int   // most open connections; one too many is closed at once; default 4096
+	Requests int   // most requests in hand, event streams not among them; default as many as connections
 
 	Timeout   time.Duration // to read a body and to write an answer; default 30 s
 	Heartbeat time.Duration // of an event stream; default 5 s
@@ -42,6 +44,8 @@ type Deps struct {
 	Days      Days
 	Lake      Lake
 	Feed      Feed
+	Access    Access
+	Keys      Keys
 	Checks    []Check
 	Registry  *prometheus.Registry
 }
@@ -73,6 +77,9 @@ type API struct {
 	routes  []route
 	closing context.Context // ends with Close
 	close   context.CancelFunc
+
+	draining atomic.Bool
+	active   atomic.Int64 // requests in hand
 }
 
 var _ http.Handler = (*API)(nil)
@@ -81,8 +88,12 @@ var _ http.Handler = (*API)(nil)
 type route struct {
 	method, path string
 	handle       func(w http.ResponseWriter, r *http.Request) error
-	quiet        bool // probes: no log, any Host
+	anyHost      bool // asked by address, by probes
+	public       bool // needs no key
 }
+
+// name is how the tables of scopes call the route.
+func (rt *route) name() string { return rt.method + " " + rt.path }
 
 // New builds the handler and starts nothing.
 func New(cfg Config, log *slog.Logger, deps Deps) (*API, error) {
@@ -113,10 +124,10 @@ func New(cfg Config, log *slog.Logger, deps Deps) (*API, error) {
 		}
 	}
 	a.routes = a.table()
-	for _, r := range a.routes {
-		a.mux.Handle(r.method+" "+r.path, a.endpoint(r))
+	for i := range a.routes {
+		a.mux.Handle(a.routes[i].name(), a.endpoint(&a.routes[i]))
 	}
-	a.mux.Handle("/", a.endpoint(route{method: "", path: "/", handle: a.fallback}))
+	a.mux.Handle("/", a.endpoint(&route{method: "", path: "/", handle: a.fallback}))
 	return a, nil
 }
 
@@ -133,6 +144,9 @@ func (c *Config) setDefaults() {
 			*v = d
 		}
 	}
+	if c.Requests == 0 {
+		c.Requests = c.Conns
+	}
 	for v, d := range map[*time.Duration]time.Duration{&c.Timeout: 30 * time.Second, &c.Heartbeat: 5 * time.Second, &c.Pulse: 250 * time.Millisecond} {
 		if *v == 0 {
 			*v = d
@@ -143,9 +157,9 @@ func (c *Config) setDefaults() {
 // table is every route of the API. What is not there is the page's.
 func (a *API) table() []route {
 	t := []route{
-		{method: "GET", path: "/healthz", handle: a.healthz, quiet: true},
-		{method: "GET", path: "/readyz", handle: a.readyz, quiet: true},
-		{method: "GET", path: "/metrics", handle: a.metricsPage, quiet: true},
+		{method: "GET", path: "/healthz", handle: a.healthz, anyHost: true, public: true},
+		{method: "GET", path: "/readyz", handle: a.readyz, anyHost: true, public: true},
+		{method: "GET", path: "/metrics", handle: a.metricsPage, anyHost: true},
 		{method: "GET", path: "/version", handle: a.version},
 		{method: "GET", path: "/openapi.json", handle: a.openAPI},
 	}
@@ -172,11 +186,23 @@ func (a *API) table() []route {
 	add(d.Days != nil && d.Catalogue != nil, "GET", "/v1/days/{date}", a.days)
 	add(d.Lake != nil && d.Catalogue != nil, "GET", "/v1/lake/{stream}/digest", a.lakeDigest)
 	add(d.Lake != nil && d.Catalogue != nil, "GET", "/v1/lake/{stream}/ids", a.lakeIDs)
+	add(d.Keys != nil, "GET", "/v1/keys", a.listKeys)
+	add(d.Keys != nil, "POST", "/v1/keys", a.makeKey)
+	add(d.Keys != nil, "POST", "/v1/keys/{id}/revoke", a.revokeKey)
+	if d.Access != nil {
+		t = append(t, route{method: "GET", path: "/login", handle: a.login, public: true},
+			route{method: "POST", path: "/v1/session", handle: a.logIn, public: true})
+	}
+	add(d.Access != nil, "DELETE", "/v1/session", a.logOut)
 	return t
 }
 
 // ServeHTTP answers a request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.mux.ServeHTTP(w, r) }
+
+// Drain has /readyz say that the process is about to stop, while requests are taken as before: a load
+// balancer sees it and sends its clients elsewhere.
+func (a *API) Drain() { a.draining.Store(true) }
 
 // Close ends the event streams and hurries the bodies that are still coming, so that a server can shut
 // down, and waits for what feeds the streams.
@@ -196,17 +222,21 @@ func (a *API) fallback(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
 		return problemf(http.StatusMethodNotAllowed, "method_not_allowed", "%s does not take %s, only %s", r.URL.Path, r.Method, strings.Join(allowed, ", "))
 	}
-	api := strings.HasPrefix(r.URL.Path, "/v1/") || strings.HasPrefix(r.URL.Path, "/topics/")
-	if a.page == nil || api || (r.Method != http.MethodGet && r.Method != http.MethodHead) {
+	if a.page == nil || isAPI(r.URL.Path) || (r.Method != http.MethodGet && r.Method != http.MethodHead) {
 		return problemf(http.StatusNotFound, "no_such_path", "there is nothing at %s; the paths are listed at /openapi.json", r.URL.Path)
 	}
 	return a.page.serve(w, r)
 }
 
+// isAPI tells whether a path looks like the API's rather than the page's.
+func isAPI(path string) bool {
+	return strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/topics/")
+}
+
 // allowed lists the methods that a path takes.
 func (a *API) allowed(path string) []string {
 	var out []string
-	for _, method := range []string{http.MethodGet, http.MethodPost} {
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
 		probe := &http.Request{Method: method, URL: &url.URL{Path: path}, Host: "localhost"}
 		if _, pattern := a.mux.Handler(probe); pattern != "/" && pattern != "" {
 			out = append(out, method)

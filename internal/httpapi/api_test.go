@@ -55,6 +55,8 @@ func (w *world) Ingest(_ context.Context, stream string, body []byte, o collect.
 	return w.ingest(stream, body, o)
 }
 
+func (w *world) StreamOf(topic string) string { return topic[strings.LastIndexByte(topic, '.')+1:] }
+
 func (w *world) Query(_ context.Context, q query.Request) (*query.Answer, error) { return w.query(q) }
 
 func (w *world) Pulse(context.Context) ([]Pulse, error) {

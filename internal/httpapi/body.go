@@ -194,6 +194,10 @@ func tooLarge(limit int64) *Problem {
 	return problemf(http.StatusRequestEntityTooLarge, "body_too_large", "the body is larger than the limit of %d bytes (limits.body), as sent or unpacked: send fewer events at a time", limit)
 }
 
+func overCapacity(why string) *Problem {
+	return &Problem{Status: http.StatusTooManyRequests, Code: "over_capacity", Detail: why + "; nothing of this request was stored", retryAfter: defaultRetry}
+}
+
 func bodyProblem(err error, limit int64) error {
 	var over *http.MaxBytesError
 	var p *Problem
@@ -203,7 +207,7 @@ func bodyProblem(err error, limit int64) error {
 	case errors.As(err, &over), errors.Is(err, errOverBody):
 		return tooLarge(limit)
 	case errors.Is(err, errOverBudget):
-		return &Problem{Status: http.StatusTooManyRequests, Code: "over_capacity", Detail: "the server has as many events in hand as it may; nothing of this request was stored", retryAfter: defaultRetry}
+		return overCapacity("the server has as many events in hand as it may")
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
 		return problemf(http.StatusRequestEntityTooLarge, "body_too_large", "the zstd window is larger than %d bytes", maxWindow)
 	}

@@ -10,10 +10,12 @@ import (
 	"runtime/debug"
 	"strings"
 	"time"
+
+	"github.com/pinflow/pinflow/internal/apikey"
 )
 
 // endpoint wraps a route: who may ask, what every answer carries, and how failures are told.
-func (a *API) endpoint(rt route) http.Handler {
+func (a *API) endpoint(rt *route) http.Handler {
 	label := rt.path
 	if rt.method == "" {
 		label = "page"
@@ -21,7 +23,9 @@ func (a *API) endpoint(rt route) http.Handler {
 	seen := a.metrics.route(label)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		rec := &recorder{ResponseWriter: w, id: newRequestID(start)}
+		rec := &recorder{ResponseWriter: w, id: newRequestID(start), route: rt}
+		active := a.active.Add(1)
+		defer a.active.Add(-1)
 		h := w.Header()
 		h["Pinflow-Request-Id"] = []string{rec.id}
 		for name, value := range always {
@@ -35,6 +39,12 @@ func (a *API) endpoint(rt route) http.Handler {
 		}()
 		a.deadlines(w, r, start)
 		err := a.admit(rt, r)
+		if err == nil {
+			rec.key, err = a.authorize(rt, r)
+		}
+		if err == nil && active > int64(a.cfg.Requests) && !rt.public {
+			err = overCapacity("the server has as many requests in hand as it may")
+		}
 		if err == nil {
 			err = rt.handle(rec, r)
 		}
@@ -92,14 +102,14 @@ var always = http.Header{
 
 // admit refuses requests that a browser was tricked into: a Host that is not ours (DNS rebinding), or
 // a change asked for by another site's page.
-func (a *API) admit(rt route, r *http.Request) error {
-	if !rt.quiet && !a.hosts["*"] {
+func (a *API) admit(rt *route, r *http.Request) error {
+	if !rt.anyHost && !a.hosts["*"] {
 		host := r.Host
 		if h, _, err := net.SplitHostPort(host); err == nil {
 			host = h
 		}
 		host = strings.ToLower(strings.Trim(host, "[]"))
-		if !a.hosts[host] {
+		if !a.hosts[host] && !ownAddress(r, host) {
 			return problemf(http.StatusForbidden, "host_not_allowed", "the host %q is not a configured name of this server; add it to its hosts", r.Host)
 		}
 	}
@@ -107,6 +117,17 @@ func (a *API) admit(rt route, r *http.Request) error {
 		return problemf(http.StatusForbidden, "foreign_origin", "a page of another site may not change anything here")
 	}
 	return nil
+}
+
+// ownAddress tells whether the host is the address at which the connection came in: no name that
+// somebody else could have pointed here.
+func ownAddress(r *http.Request, host string) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.Equal(local.IP)
 }
 
 // fail tells of a failure, unless the answer has begun: then the connection is cut, so that nobody
@@ -122,6 +143,14 @@ func (a *API) fail(rec *recorder, r *http.Request, err error) {
 	}
 	if rec.status != 0 {
 		panic(http.ErrAbortHandler)
+	}
+	if p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden {
+		a.metrics.denied.WithLabelValues(p.Code).Inc()
+		if p.Status == http.StatusUnauthorized && wantsPage(r) && a.deps.Access != nil {
+			_ = toLogin(rec, r)
+			return
+		}
+		challenge(rec.Header(), p)
 	}
 	writeProblem(rec, p, rec.id)
 }
@@ -146,6 +175,8 @@ type recorder struct {
 	http.ResponseWriter
 	id     string
 	status int
+	route  *route
+	key    *apikey.Key // nil: none was asked for
 }
 
 func (r *recorder) WriteHeader(status int) {

@@ -19,6 +19,7 @@ import (
 // fault.Ambiguous. The body is not kept after the return.
 type Collector interface {
 	Ingest(ctx context.Context, stream string, body []byte, o collect.Options) (*collect.Result, error)
+	StreamOf(topic string) string // the stream that a topic's name means
 }
 
 // eventResult is collect.EventResult as clients read it.
@@ -49,7 +50,11 @@ type fates struct {
 }
 
 func (a *API) ingest(w http.ResponseWriter, r *http.Request) error {
-	o, err := ingestOptions(r)
+	stream := r.PathValue("stream")
+	if err := mayStream(w, stream); err != nil {
+		return err
+	}
+	o, err := ingestOptions(w, r)
 	if err != nil {
 		return err
 	}
@@ -61,7 +66,7 @@ func (a *API) ingest(w http.ResponseWriter, r *http.Request) error {
 	if isForm(r, b.bytes) {
 		return notTaken(curlDefault)
 	}
-	res, err := a.deps.Collector.Ingest(r.Context(), r.PathValue("stream"), b.bytes, o)
+	res, err := a.deps.Collector.Ingest(r.Context(), stream, b.bytes, o)
 	if err != nil {
 		return ingestFailure(err)
 	}
@@ -84,10 +89,19 @@ func notTaken(kind string) *Problem {
 	return problemf(http.StatusUnsupportedMediaType, "unsupported_type", "Content-Type %q is not taken: send application/json (an object or an array) or application/x-ndjson (an object a line)", kind)
 }
 
-func ingestOptions(r *http.Request) (collect.Options, error) {
-	o := collect.Options{Results: collect.ResultsErrors, IdempotencyKey: r.Header.Get("Idempotency-Key")}
+// optionsOf says who sends, in the words of the collector.
+func optionsOf(w http.ResponseWriter, r *http.Request) (collect.Options, error) {
+	o := collect.Options{Results: collect.ResultsErrors, APIKey: keyID(w), IdempotencyKey: r.Header.Get("Idempotency-Key")}
 	if len(o.IdempotencyKey) > 256 {
 		return o, problemf(http.StatusBadRequest, "bad_parameter", "the Idempotency-Key is longer than 256 bytes")
+	}
+	return o, nil
+}
+
+func ingestOptions(w http.ResponseWriter, r *http.Request) (collect.Options, error) {
+	o, err := optionsOf(w, r)
+	if err != nil {
+		return o, err
 	}
 	kind, err := mediaType(r)
 	if err != nil {
@@ -165,9 +179,7 @@ func writeResult(w http.ResponseWriter, res *collect.Result, o collect.Options) 
 		p.fates = &out.fates
 		return p
 	}
-	if wait := retryAfter(res); wait > 0 {
-		h.Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
-	}
+	setRetryAfter(h, res)
 	h["Content-Type"] = []string{"application/json"}
 	h["Cache-Control"] = []string{"no-store"}
 	var buf bytes.Buffer
@@ -186,13 +198,20 @@ func writeResult(w http.ResponseWriter, res *collect.Result, o collect.Options) 
 	return nil
 }
 
+func setRetryAfter(h http.Header, res *collect.Result) {
+	if wait := retryAfter(res); wait > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((wait+time.Second-1)/time.Second)))
+	}
+}
+
 func shown(list []collect.EventResult) []eventResult {
 	if len(list) == 0 {
 		return nil
 	}
 	out := make([]eventResult, len(list))
-	for i, e := range list {
-		out[i] = eventResult(e)
+	for i := range list {
+		e := &list[i]
+		out[i] = eventResult{e.Index, e.ID, e.Status, e.Code, e.Path, e.Message, e.RetryAfterMS}
 	}
 	return out
 }
@@ -210,13 +229,7 @@ func refusal(status int, res *collect.Result) *Problem {
 		return p
 	case http.StatusServiceUnavailable:
 		p := problemf(status, "unknown", "it is not known of every event whether it was stored: sending them again under the same ids counts once")
-		known := 0
-		for _, e := range res.Results {
-			if e.Status == collect.Retry && e.Code == "not_stored" {
-				known++
-			}
-		}
-		if known == res.Retry {
+		if res.Unknown == 0 {
 			p.Code, p.Detail = "not_stored", "nothing was stored: send the same events again later"
 		}
 		p.retryAfter = max(retryAfter(res), defaultRetry)
@@ -255,128 +268,12 @@ func appendCounts(b []byte, o *ingestBody) []byte {
 	return append(b, "}\n"...)
 }
 
-// emulation takes what the public user-emulation scripts post: one object, whatever the content type
-// says, which may be JSON inside a JSON string.
-func (a *API) emulation(stream string) func(http.ResponseWriter, *http.Request) error {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		b, err := a.readBody(w, r)
-		if err != nil {
-			return err
-		}
-		defer b.release()
-		text, err := unquote(b.bytes)
-		if err != nil {
-			return err
-		}
-		o := collect.Options{Form: collect.FormAuto, Results: collect.ResultsErrors, IdempotencyKey: r.Header.Get("Idempotency-Key")}
-		res, err := a.deps.Collector.Ingest(r.Context(), stream, text, o)
-		if err != nil {
-			return ingestFailure(err)
-		}
-		return writeResult(w, res, o)
-	}
-}
-
-// unquote takes JSON out of a JSON string, once.
-func unquote(b []byte) ([]byte, error) {
-	t := bytes.TrimSpace(b)
-	if len(t) == 0 || t[0] != '"' {
-		return b, nil
-	}
-	var inner string
-	if err := json.Unmarshal(t, &inner); err != nil {
-		return nil, problemf(http.StatusBadRequest, "malformed_body", "the body is not JSON: %v", err)
-	}
-	return []byte(inner), nil
-}
-
-// topics takes Kafka REST v2 bodies, {"records":[{"value":{…}}]}. The topic is a stream's name, or
-// ends with one after a dot.
-func (a *API) topics(w http.ResponseWriter, r *http.Request) error {
-	b, err := a.readBody(w, r)
-	if err != nil {
-		return err
-	}
-	defer b.release()
-	text, n, err := restValues(b.bytes)
-	if err != nil {
-		return err
-	}
-	topic := r.PathValue("topic")
-	o := collect.Options{Form: collect.FormJSON, Results: collect.ResultsAll, IdempotencyKey: r.Header.Get("Idempotency-Key")}
-	res, err := a.deps.Collector.Ingest(r.Context(), topic, text, o)
-	if dot := strings.LastIndexByte(topic, '.'); dot >= 0 && fault.CodeOf(err) == "unknown_stream" {
-		res, err = a.deps.Collector.Ingest(r.Context(), topic[dot+1:], text, o)
-	}
-	if err != nil {
-		return ingestFailure(err)
-	}
-	return writeOffsets(w, res, o, n)
-}
-
-// restValues gathers the values of Kafka REST records into one array of events.
-func restValues(b []byte) ([]byte, int, error) {
-	var in struct {
-		Records []struct {
-			Value json.RawMessage `json:"value"`
-		} `json:"records"`
-	}
-	if err := json.Unmarshal(b, &in); err != nil {
-		return nil, 0, problemf(http.StatusBadRequest, "malformed_body", `the body is not {"records":[{"value":{…}}]}: %v`, err)
-	}
-	if len(in.Records) == 0 {
-		return nil, 0, problemf(http.StatusBadRequest, "empty_body", "the body has no records")
-	}
-	out := []byte{'['}
-	for i, rec := range in.Records {
-		v, err := unquote(rec.Value)
-		if err != nil {
-			return nil, 0, err
-		}
-		if i > 0 {
-			out = append(out, ',')
-		}
-		if len(bytes.TrimSpace(v)) == 0 || !json.Valid(v) {
-			return nil, 0, problemf(http.StatusBadRequest, "malformed_body", "records[%d].value is not JSON", i)
-		}
-		out = append(out, v...)
-	}
-	return append(out, ']'), len(in.Records), nil
-}
-
-// restOffset is what Kafka REST v2 says of a record. Partition and offset are not told.
-type restOffset struct {
-	Partition *int32  `json:"partition"`
-	Offset    *int64  `json:"offset"`
-	ErrorCode *int    `json:"error_code"`
-	Error     *string `json:"error"`
-}
-
-// writeOffsets answers as Kafka REST v2 does, but never 200 when a record failed.
-func writeOffsets(w http.ResponseWriter, res *collect.Result, o collect.Options, n int) error {
-	status := resultStatus(res, false)
-	if status != http.StatusAccepted && status != http.StatusMultiStatus {
-		return writeResult(w, res, o)
-	}
-	offsets := make([]restOffset, n)
-	for _, e := range res.Results {
-		if e.Status != collect.Accepted && e.Status != collect.DeadLettered && e.Index < n {
-			code, text := 50002, e.Code+": "+e.Message // 50002: Kafka error; 42205: not storable as it is
-			if e.Status == collect.Rejected {
-				code = 42205
-			}
-			offsets[e.Index] = restOffset{ErrorCode: &code, Error: &text}
-		}
-	}
-	if status == http.StatusAccepted {
-		status = http.StatusOK
-	}
-	w.Header().Set("Pinflow-Result", resultHeader(res))
-	return writeJSON(w, status, map[string]any{"key_schema_id": nil, "value_schema_id": nil, "offsets": offsets})
-}
-
 // writeJSON answers with a value that is not to be cached.
 func writeJSON(w http.ResponseWriter, status int, v any) error {
+	return writeJSONAs(w, "application/json", status, v)
+}
+
+func writeJSONAs(w http.ResponseWriter, kind string, status int, v any) error {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
@@ -384,7 +281,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 		return fmt.Errorf("encoding the answer: %w", err)
 	}
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
+	h.Set("Content-Type", kind)
 	if h.Get("Cache-Control") == "" {
 		h.Set("Cache-Control", "no-store")
 	}

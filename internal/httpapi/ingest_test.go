@@ -60,8 +60,9 @@ func TestStatusTellsWhatIsDurable(t *testing.T) {
 		{collect.Result{Rejected: 1, Retry: 1, Results: []collect.EventResult{bad, not}}, 207, "", "3"},
 		{collect.Result{Rejected: 1, Results: []collect.EventResult{bad}}, 422, "all_rejected", ""},
 		{collect.Result{Retry: 1, Results: []collect.EventResult{not}}, 503, "not_stored", "3"},
-		{collect.Result{Retry: 2, Results: []collect.EventResult{not, unclear}}, 503, "unknown", "3"},
-		{collect.Result{Retry: 1}, 503, "unknown", "1"}, // without results nothing better is known
+		{collect.Result{Retry: 2, Unknown: 1, Results: []collect.EventResult{not, unclear}}, 503, "unknown", "3"},
+		{collect.Result{Retry: 1}, 503, "not_stored", "1"}, // told without results, too
+		{collect.Result{Retry: 1, Unknown: 1}, 503, "unknown", "1"},
 	} {
 		w := &world{ingest: func(string, []byte, collect.Options) (*collect.Result, error) { return &c.res, nil }}
 		got := ask(newAPI(t, w, Config{}), "POST", "/v1/streams/pin/events", strings.NewReader(`[{},{}]`))
@@ -115,6 +116,10 @@ func TestFormsOfABody(t *testing.T) {
 		{"emulation", "/pin/", "text/plain", `{"index":7528}`, `pin {"index":7528}`, collect.Options{Form: collect.FormAuto, Results: "errors"}},
 		{"emulation without slash", "/user", "", `{}`, `user {}`, collect.Options{Form: collect.FormAuto, Results: "errors"}},
 		{"JSON in JSON", "/geo/", "application/json", ` "{\"country\":\"Côte d'Ivoire\"}" `, `geo {"country":"Côte d'Ivoire"}`, collect.Options{Form: collect.FormAuto, Results: "errors"}},
+		{"JSON in JSON in JSON", "/geo", "text/plain", `"\"{\\\"a\\\":1}\""`, `geo {"a":1}`, collect.Options{Form: collect.FormAuto, Results: "errors"}},
+		{"a form", "/pin/", "application/x-www-form-urlencoded", `title=a+b%26c&index=7`, `pin {"index":"7","title":"a b&c"}`, collect.Options{Form: collect.FormAuto, Results: "errors"}},
+		{"Kafka REST of a user's own topic", "/topics/0a1b.geo", "", `"{\"value_schema\":null,\"records\":[{\"key\":1,\"value\":{\"a\":[1]},\"partition\":0}]}"`, `geo [{"a":[1]}]`, collect.Options{Form: collect.FormJSON, Results: "all"}},
+		{"Kafka REST with records that are refused alone", "/topics/pin", "", `{"records":[{"value":"hello"},{"key":1},{"value":"}],[{"},{"value":{}}]}`, `pin ["hello",null,"}],[{",{}]`, collect.Options{Form: collect.FormJSON, Results: "all"}},
 		{"Kafka REST", "/topics/pin", "application/vnd.kafka.json.v2+json", `{"records":[{"value":{"a":1}},{"value":"{\"b\":2}"}]}`, `pin [{"a":1},{"b":2}]`, collect.Options{Form: collect.FormJSON, Results: "all"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -171,8 +176,13 @@ func TestWhatIsNotTakenStoresNothing(t *testing.T) {
 		{"half a string", "/pin/", `"{`, nil, 400, "malformed_body"},
 		{"no records", "/topics/pin", `{"records":[]}`, nil, 400, "empty_body"},
 		{"not records", "/topics/pin", `[1]`, nil, 400, "malformed_body"},
-		{"no value", "/topics/pin", `{"records":[{"key":1}]}`, nil, 400, "malformed_body"},
-		{"text in value", "/topics/pin", `{"records":[{"value":"hello"}]}`, nil, 400, "malformed_body"},
+		{"records twice", "/topics/pin", `{"records":[{"value":{}}],"records":[{"value":{}}]}`, nil, 400, "malformed_body"},
+		{"records cut", "/topics/pin", `{"records":[{"value":{}}`, nil, 400, "malformed_body"},
+		{"records and more", "/topics/pin", `{"records":[{"value":{}}]} x`, nil, 400, "malformed_body"},
+		{"records of numbers", "/topics/pin", `{"records":[1]}`, nil, 400, "malformed_body"},
+		{"Avro", "/topics/pin", `{"records":[{"value":{}}]}`, []string{"Content-Type", "application/vnd.kafka.avro.v2+json"}, 415, "unsupported_type"},
+		{"half a form", "/pin/", "a=1&b", []string{"Content-Type", "application/x-www-form-urlencoded"}, 400, "malformed_body"},
+		{"long key for emulation", "/pin/", "{}", []string{"Idempotency-Key", strings.Repeat("k", 257)}, 400, "bad_parameter"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := &world{}
@@ -361,15 +371,21 @@ func (f collectorFunc) Ingest(ctx context.Context, _ string, _ []byte, _ collect
 	return f(ctx)
 }
 
+func (f collectorFunc) StreamOf(topic string) string { return topic }
+
 func TestKafkaRESTNeverHides(t *testing.T) {
 	w := &world{ingest: func(_ string, _ []byte, _ collect.Options) (*collect.Result, error) {
 		return &collect.Result{Accepted: 1, Rejected: 1, Results: []collect.EventResult{
-			{Index: 0, ID: "a", Status: collect.Accepted},
+			{Index: 0, ID: "a", Status: collect.Accepted, Partition: 1, Offset: 42},
 			{Index: 1, ID: "b", Status: collect.Rejected, Code: "event_too_large", Message: "2 MiB"},
 		}}, nil
 	}}
-	got := ask(newAPI(t, w, Config{}), "POST", "/topics/pin", strings.NewReader(`{"records":[{"value":{}},{"value":{}}]}`))
-	want := `{"key_schema_id":null,"offsets":[{"partition":null,"offset":null,"error_code":null,"error":null},{"partition":null,"offset":null,"error_code":42205,"error":"event_too_large: 2 MiB"}],"value_schema_id":null}` + "\n"
+	got := ask(newAPI(t, w, Config{}), "POST", "/topics/pin", strings.NewReader(`{"records":[{"value":{}},{"value":{}}]}`),
+		"Content-Type", "application/vnd.kafka.json.v2+json")
+	if kind := got.Header().Get("Content-Type"); kind != "application/vnd.kafka.v2+json" {
+		t.Errorf("content type %q", kind)
+	}
+	want := `{"key_schema_id":null,"offsets":[{"partition":1,"offset":42,"error_code":null,"error":null},{"partition":null,"offset":null,"error_code":42205,"error":"event_too_large: 2 MiB"}],"value_schema_id":null}` + "\n"
 	if got.Code != 207 || got.Body.String() != want {
 		t.Errorf("%d %s", got.Code, got.Body)
 	}

@@ -17,6 +17,7 @@ type metrics struct {
 	listeners prometheus.Gauge
 	conns     prometheus.Gauge
 	refused   prometheus.Counter
+	denied    *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -40,8 +41,11 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		refused: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "pinflow_http_connections_refused_total", Help: "Connections closed at once because too many were open.",
 		}),
+		denied: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "pinflow_http_denied_total", Help: "Requests refused for who asked, or whence.",
+		}, []string{"code"}),
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.bodyBytes, m.listeners, m.conns, m.refused} {
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.bodyBytes, m.listeners, m.conns, m.refused, m.denied} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("registering metrics of httpapi: %w", err)
 		}

@@ -34,6 +34,10 @@ func (a *API) readyz(w http.ResponseWriter, r *http.Request) error {
 	wg.Wait()
 	status := http.StatusOK
 	var out strings.Builder
+	if a.draining.Load() {
+		status = http.StatusServiceUnavailable
+		out.WriteString("fail draining: the process is stopping\n")
+	}
 	for i, c := range a.deps.Checks {
 		if errs[i] != nil {
 			status = http.StatusServiceUnavailable
@@ -42,7 +46,7 @@ func (a *API) readyz(w http.ResponseWriter, r *http.Request) error {
 			fmt.Fprintf(&out, "ok   %s\n", c.Name)
 		}
 	}
-	if len(errs) == 0 {
+	if out.Len() == 0 {
 		out.WriteString("ok\n")
 	}
 	return writeText(w, status, out.String())

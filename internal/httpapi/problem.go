@@ -45,6 +45,7 @@ var statusByCode = map[string]int{
 	"unknown_view":         http.StatusNotFound,
 	"unknown_backfill":     http.StatusNotFound,
 	"backfill_state":       http.StatusConflict,
+	"unknown_key":          http.StatusNotFound,
 	"body_too_large":       http.StatusRequestEntityTooLarge,
 	"batch_too_large":      http.StatusRequestEntityTooLarge,
 	"event_too_large":      http.StatusRequestEntityTooLarge,

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pinflow/pinflow/internal/apikey"
 )
 
 // eventsStream pushes server-sent events: a tick for each stream that moved, at most one batch per
@@ -41,6 +44,9 @@ func (a *API) eventsStream(w http.ResponseWriter, r *http.Request) error {
 		case <-a.hub.done:
 			return nil
 		case now := <-beat.C:
+			if !a.stillIn(w, r) {
+				return nil // the key was revoked, or the session ended
+			}
 			out = fmt.Appendf(nil, "event: heartbeat\ndata: {\"at\":%q}\n\n", now.UTC().Format(time.RFC3339Nano))
 		case <-news:
 			select { // not sooner than a pulse after the last batch
@@ -51,7 +57,7 @@ func (a *API) eventsStream(w http.ResponseWriter, r *http.Request) error {
 				return nil
 			}
 			var err error
-			if out, seen, err = a.hub.batch(seen); err != nil {
+			if out, seen, err = a.hub.batch(seen, keyOf(w)); err != nil {
 				return err
 			}
 			pause.Reset(a.cfg.Pulse)
@@ -78,9 +84,14 @@ func (h *hub) seen(id string) int64 {
 	return n
 }
 
-// batch writes what is newer than seen as events, and returns the newest number among them.
-func (h *hub) batch(seen int64) ([]byte, int64, error) {
+// batch writes what is newer than seen as events, and returns the newest number among them. A key for
+// some streams gets their ticks alone.
+func (h *hub) batch(seen int64, key *apikey.Key) ([]byte, int64, error) {
 	ticks, status := h.since(seen)
+	if key != nil && len(key.Streams) > 0 {
+		ticks = slices.DeleteFunc(ticks, func(t tick) bool { return !key.MayStream(t.Stream) })
+		status = nil
+	}
 	var out bytes.Buffer
 	write := func(name string, seq int64, v any) error {
 		data, err := json.Marshal(v)

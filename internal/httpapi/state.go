@@ -85,7 +85,15 @@ func (a *API) days(w http.ResponseWriter, r *http.Request) error {
 	only := r.URL.Query().Get("stream")
 	out := []dayBody{}
 	found := only == ""
+	if !found {
+		if err := mayStream(w, only); err != nil {
+			return err
+		}
+	}
 	for _, s := range snap.Streams {
+		if !sees(w, s.Name) {
+			continue
+		}
 		if only != "" && s.Name != only {
 			continue
 		}
@@ -125,8 +133,11 @@ func dayOf(d ledger.Day) dayBody {
 const deadLetters = "dead_letters"
 
 // hasTable tells a stream that does not exist from a lake that lost a table.
-func (a *API) hasTable(r *http.Request) error {
+func (a *API) hasTable(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("stream")
+	if err := mayStream(w, name); err != nil {
+		return err
+	}
 	snap, err := a.deps.Catalogue.Load(r.Context())
 	if err != nil {
 		return err
@@ -151,7 +162,7 @@ func unknownStream(snap *ledger.Snapshot, name string) error {
 }
 
 func (a *API) lakeDigest(w http.ResponseWriter, r *http.Request) error {
-	if err := a.hasTable(r); err != nil {
+	if err := a.hasTable(w, r); err != nil {
 		return err
 	}
 	a.slow(w)
@@ -176,7 +187,7 @@ func (a *API) lakeIDs(w http.ResponseWriter, r *http.Request) error {
 	if _, err := time.Parse(time.DateOnly, day); err != nil {
 		return problemf(http.StatusBadRequest, "bad_parameter", "day=%s is not a date: write day=2026-11-22", day)
 	}
-	if err := a.hasTable(r); err != nil {
+	if err := a.hasTable(w, r); err != nil {
 		return err
 	}
 	a.slow(w)

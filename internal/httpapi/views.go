@@ -78,6 +78,9 @@ func (a *API) listViews(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := []viewBody{}
 	for i := range snap.Views {
+		if !sees(w, snap.Views[i].Stream) {
+			continue
+		}
 		b, err := a.views.body(snap, &snap.Views[i])
 		if err != nil {
 			return err
@@ -92,7 +95,7 @@ func (a *API) listViews(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) showView(w http.ResponseWriter, r *http.Request) error {
-	snap, v, err := a.findView(r)
+	snap, v, err := a.findView(w, r)
 	if err != nil {
 		return err
 	}
@@ -107,7 +110,7 @@ func (a *API) showView(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) viewVersions(w http.ResponseWriter, r *http.Request) error {
-	_, v, err := a.findView(r)
+	_, v, err := a.findView(w, r)
 	if err != nil {
 		return err
 	}
@@ -118,7 +121,7 @@ func (a *API) viewVersions(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, map[string]any{"view": v.Name, "versions": out})
 }
 
-func (a *API) findView(r *http.Request) (*ledger.Snapshot, *ledger.View, error) {
+func (a *API) findView(w http.ResponseWriter, r *http.Request) (*ledger.Snapshot, *ledger.View, error) {
 	snap, err := a.deps.Catalogue.Load(r.Context())
 	if err != nil {
 		return nil, nil, err
@@ -126,10 +129,38 @@ func (a *API) findView(r *http.Request) (*ledger.Snapshot, *ledger.View, error) 
 	name := r.PathValue("view")
 	for i := range snap.Views {
 		if snap.Views[i].Name == name {
-			return snap, &snap.Views[i], nil
+			return snap, &snap.Views[i], mayStream(w, snap.Views[i].Stream)
 		}
 	}
+	if limited(w) {
+		return nil, nil, hiddenView(name)
+	}
 	return nil, nil, unknownView(snap, name)
+}
+
+// hiddenView names no other view: they are not for everybody.
+func hiddenView(name string) error {
+	return fault.New(fault.Record, "unknown_view", "there is no view %q", name)
+}
+
+// mayView refuses a view of a stream that the request's key is not for.
+func (a *API) mayView(w http.ResponseWriter, r *http.Request, name string) error {
+	if !limited(w) {
+		return nil
+	}
+	if a.deps.Catalogue == nil {
+		return mayStream(w, "")
+	}
+	snap, err := a.deps.Catalogue.Load(r.Context())
+	if err != nil {
+		return err
+	}
+	for i := range snap.Views {
+		if snap.Views[i].Name == name {
+			return mayStream(w, snap.Views[i].Stream)
+		}
+	}
+	return hiddenView(name)
 }
 
 func unknownView(snap *ledger.Snapshot, name string) error {

@@ -78,7 +78,8 @@ const recordOverhead = 128
 // Append hands records to the log and waits until each one's fate is known, or ctx ends. The answer
 // is nil when all are durable, else one entry a record: nil is durable; fault.Transient was never
 // handed over (code not_stored, or log_full); fault.Ambiguous (code unknown) may be stored or not;
-// fault.Record (code too_large) never can be. A record's partition must exist.
+// fault.Record (code too_large) never can be. A record's partition must exist; its offset is noted in
+// it when it is durable.
 func (p *Producer) Append(ctx context.Context, topic string, recs []event.Record) []error {
 	if len(recs) == 0 {
 		return nil
@@ -102,6 +103,9 @@ func (p *Producer) Append(ctx context.Context, topic string, recs []event.Record
 	}
 	select {
 	case <-a.done:
+		for i := range recs {
+			recs[i].Offset = a.out[i].Offset
+		}
 		return a.failed
 	case <-ctx.Done():
 		return allErrors(len(recs), fault.New(fault.Ambiguous, "unknown", "waiting for the log: %w", ctx.Err()))
