@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -57,7 +56,33 @@ func (w *world) Ingest(_ context.Context, stream string, body []byte, o collect.
 
 func (w *world) StreamOf(topic string) string { return topic[strings.LastIndexByte(topic, '.')+1:] }
 
-func (w *world) Query(_ context.Context, q query.Request) (*query.Answer, error) { return w.query(q) }
+// Query fills in what a true answer always has.
+func (w *world) Query(_ context.Context, q query.Request) (*query.Answer, error) {
+	a, err := w.query(q)
+	if a == nil || err != nil {
+		return a, err
+	}
+	b := *a
+	empty(&b.Columns)
+	empty(&b.Rows)
+	empty(&b.Points.State)
+	empty(&b.Meta.Coverage)
+	empty(&b.Meta.Revised)
+	empty(&b.Meta.Warnings)
+	if b.Meta.Versions == nil {
+		b.Meta.Versions = map[string]string{}
+	}
+	if b.Meta.Approx == nil {
+		b.Meta.Approx = map[string]float64{}
+	}
+	return &b, nil
+}
+
+func empty[T any](s *[]T) {
+	if *s == nil {
+		*s = []T{}
+	}
+}
 
 func (w *world) Pulse(context.Context) ([]Pulse, error) {
 	w.mu.Lock()
@@ -69,6 +94,8 @@ func (w *world) Report(context.Context) (*status.Report, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r := w.report
+	empty(&r.Problems)
+	empty(&r.Streams)
 	return &r, w.err
 }
 
@@ -126,6 +153,7 @@ func ask(a http.Handler, method, target string, body io.Reader, headers ...strin
 	}
 	w := httptest.NewRecorder()
 	a.ServeHTTP(w, r)
+	compare(a, r, w)
 	return w
 }
 
@@ -394,42 +422,5 @@ func TestRequestIDsAreOrderedAndDistinct(t *testing.T) {
 			t.Fatalf("id %q after %q", id, before)
 		}
 		seen[id], before = true, id
-	}
-}
-
-// TestOpenAPIIsTrue compares the document with the routes, both ways.
-func TestOpenAPIIsTrue(t *testing.T) {
-	var doc struct {
-		OpenAPI string                                `json:"openapi"`
-		Paths   map[string]map[string]json.RawMessage `json:"paths"`
-	}
-	a := newAPI(t, &world{}, Config{})
-	if err := json.Unmarshal(ask(a, "GET", "/openapi.json", nil).Body.Bytes(), &doc); err != nil {
-		t.Fatal(err)
-	}
-	var routed, told []string
-	for _, r := range a.routes {
-		routed = append(routed, r.method+" "+strings.TrimSuffix(r.path, "{$}"))
-	}
-	for path, methods := range doc.Paths {
-		for m := range methods {
-			told = append(told, strings.ToUpper(m)+" "+path)
-		}
-	}
-	sorted := cmp.Transformer("sort", func(s []string) map[string]bool {
-		m := map[string]bool{}
-		for _, x := range s {
-			m[x] = true
-		}
-		return m
-	})
-	if diff := cmp.Diff(routed, told, sorted); diff != "" {
-		t.Errorf("routes and openapi.json differ (-routes +document):\n%s", diff)
-	}
-	for _, ref := range bytes.Split(openAPIText, []byte(`"$ref": "#/components/schemas/`))[1:] {
-		name, _, _ := bytes.Cut(ref, []byte(`"`))
-		if !bytes.Contains(openAPIText, append(append([]byte(`   "`), name...), []byte(`": {`)...)) {
-			t.Errorf("openapi.json refers to %s, which it does not have", name)
-		}
 	}
 }
