@@ -116,7 +116,7 @@ func (w *Worker) do(ctx context.Context, t *ledger.TaskLease) error {
 	}
 	now := time.Now()
 	d := &day{w: w, t: t, r: r, renewed: now, worked: now}
-	d.tier = history.Tier(r.Compiled(), at.Add(24*time.Hour).UnixMicro(), now.UnixMicro())
+	d.tier = segment.TierFor(r.Compiled(), at.Add(24*time.Hour).UnixMicro(), now.UnixMicro())
 	if snapshot != 0 {
 		sel := lake.Selection{
 			Table: t.Stream, Snapshot: snapshot, Columns: r.Columns(), From: at.UnixMicro(), To: at.Add(24 * time.Hour).UnixMicro(),

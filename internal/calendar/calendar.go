@@ -13,6 +13,9 @@ const (
 	day    = 24 * hour
 )
 
+// Beginning is before any instant.
+const Beginning = farPast
+
 // Grain is the size of a bucket.
 type Grain uint8
 

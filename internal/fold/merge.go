@@ -59,9 +59,24 @@ func Everything(c *metric.Compiled, grain calendar.Grain) Grouping {
 	return g
 }
 
+// Part is the rows of a block with From ≤ bucket start < To; To 0: all of them.
+type Part struct {
+	Block    *States
+	From, To int64
+}
+
 // Regroup merges blocks of a view, of any grains not coarser than the grouping's. It fails if a
 // block is not of this view.
 func Regroup(c *metric.Compiled, by Grouping, blocks ...*States) (*States, error) {
+	parts := make([]Part, len(blocks))
+	for i, b := range blocks {
+		parts[i].Block = b
+	}
+	return RegroupParts(c, by, parts...)
+}
+
+// RegroupParts is Regroup of some of the blocks' rows.
+func RegroupParts(c *metric.Compiled, by Grouping, parts ...Part) (*States, error) {
 	if by.Clock == nil {
 		by.Clock = calendar.NewClock(c.Zone)
 	}
@@ -72,11 +87,17 @@ func Regroup(c *metric.Compiled, by Grouping, blocks ...*States) (*States, error
 	for _, s := range by.States {
 		m.cols = append(m.cols, Column{Type: TypeOf(c.States[s])})
 	}
-	for i, b := range blocks {
-		if err := Fits(c, b); err != nil {
+	for i, p := range parts {
+		if err := Fits(c, p.Block); err != nil {
 			return nil, fmt.Errorf("merging block %d: %w", i, err)
 		}
-		m.add(b)
+		m.by.From, m.by.To = by.From, by.To
+		if p.To != 0 && by.To != 0 {
+			m.by.From, m.by.To = max(by.From, p.From), min(by.To, p.To)
+		} else if p.To != 0 {
+			m.by.From, m.by.To = p.From, p.To
+		}
+		m.add(p.Block)
 	}
 	return m.states(), nil
 }

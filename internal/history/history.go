@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/column"
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/fault"
@@ -236,14 +235,4 @@ func (r *Reader) Take() []*fold.States {
 		out = append(out, t.folder.Take()...)
 	}
 	return out
-}
-
-// Tier is the finest grain that is kept of a bucket that starts at the moment, at the present now.
-func Tier(c *metric.Compiled, bucket, now int64) calendar.Grain {
-	for g := c.Grain; g < calendar.Day; g++ {
-		if kept, ok := c.Keep[g]; ok && (kept == metric.Forever || bucket >= now-kept) {
-			return g
-		}
-	}
-	return calendar.Day
 }

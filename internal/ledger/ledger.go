@@ -394,8 +394,22 @@ type Read struct {
 	View     string
 	Tier     string // minute (default) | hour | day: all its segments, and of finer tiers those not rolled
 	From, To int64  // microseconds, bucket starts in [From, To)
+	Parts    []Part // if given, asked for instead: stretches of a tier each
 	// Cached, if given, tells which segments the caller holds already: they come without Data.
 	Cached func(id int64) bool
+}
+
+// Part asks for a tier's buckets that start in [From, To).
+type Part struct {
+	Tier     string
+	From, To int64
+}
+
+// Takes tells whether rows of the segment are part of it: each state is in exactly one of the segments
+// that a part takes.
+func (p Part) Takes(s *Segment) bool {
+	of, asked := TierOf(s.Tier), max(0, TierOf(p.Tier))
+	return s.To >= p.From && s.From < p.To && (of == asked || of < asked && !s.Rolled)
 }
 
 // Data is what Read found, of one snapshot.
@@ -408,9 +422,13 @@ type Data struct {
 	Lake       span.Vector
 	CompleteTo time.Time // zero: no mark reached yet
 	NewestSeal int64     // another number after each sealed write, for ETags
-	// Earliest is the bucket start of the oldest segment of the version in any tier; 0 when it has none.
+	// Earliest is the bucket start of the oldest segment that the version ever had in any tier; 0 when it
+	// had none.
 	Earliest int64
 	Filling  *Filling // nil: the version never had a history to fill in
+	// Floors are, by tier, the bucket start below which rolled segments were dropped: what the tier holds
+	// there is not all there was.
+	Floors map[string]int64
 }
 
 // Status is the ledger at a glance.
@@ -430,16 +448,20 @@ type LeaseInfo struct {
 	Expires      time.Time
 }
 
-// Compaction replaces many small segments by few.
+// Compaction replaces segments by their merge: many small ones by few of the same tier, those of a tier by
+// what they are in the next.
 type Compaction interface {
-	// SmallSegments lists live (not rolled) segments of a version and tier without their data, oldest first.
-	SmallSegments(ctx context.Context, version int64, tier string) ([]Segment, error)
+	// Segments lists the segments of a version and tier that are rolled up, or those that are not, without
+	// their data, oldest first.
+	Segments(ctx context.Context, version int64, tier string, rolled bool) ([]Segment, error)
 	// SegmentData loads the data of segments by id; fault.Lost when one is gone.
 	SegmentData(ctx context.Context, ids []int64) ([]Segment, error)
 	// Replace inserts out and deletes (kind compaction) or marks rolled (kind rollup) the inputs in one
-	// transaction, asserting that every input is still there, in the same rolled state.
+	// transaction, asserting that every input is still there, in the rolled state that it was listed in:
+	// a roll-up takes segments that are not rolled; a compaction's inputs are all what its outputs are.
 	Replace(ctx context.Context, lease Lease, kind string, in []int64, out []Segment) error
-	// DropRolled deletes rolled segments of a tier that end before the moment (microseconds).
+	// DropRolled raises the floor of a version's tier to the moment (microseconds), where it stays, and
+	// deletes the tier's rolled segments that end before it.
 	DropRolled(ctx context.Context, lease Lease, version int64, tier string, before int64) (int64, error)
 }
 

@@ -19,8 +19,9 @@ import (
 // compactLease names the job: one process compacts.
 const compactLease = "compact"
 
-// settleEvery is how many passes lie between two that merge whatever small segments a day has.
-const settleEvery = 60
+// settleEvery is the time between two passes that merge whatever small segments a day has, roll up and
+// drop what is not kept.
+const settleEvery = time.Minute
 
 // CompactStore is the part of the ledger that compaction needs.
 type CompactStore interface {
@@ -40,7 +41,7 @@ type Compactor struct {
 
 	epochs   map[string]int64 // of the catalogue that versions were compiled from
 	versions []version
-	passes   int
+	settled  time.Time // the last settling pass
 }
 
 // version is a view version that is not dropped.
@@ -97,11 +98,15 @@ func (c *Compactor) pass(ctx context.Context) error {
 	if err := c.reload(ctx); err != nil {
 		return err
 	}
-	c.passes++
+	now := time.Now()
+	settle := now.Sub(c.settled) >= settleEvery
 	for _, v := range c.versions {
-		if err := c.version(ctx, lease, v, c.passes%settleEvery == 0); err != nil {
+		if err := c.version(ctx, lease, v, settle); err != nil {
 			return fmt.Errorf("version %d of view %s: %w", v.id, v.view, err)
 		}
+	}
+	if settle {
+		c.settled = now
 	}
 	return nil
 }
@@ -161,54 +166,101 @@ func compileVersions(snap *ledger.Snapshot) ([]version, error) {
 	return versions, nil
 }
 
-// version merges what the planner chooses of a version's finest tier.
+// version merges what the planner chooses of a version's tiers. Between two settling passes only flushes
+// leave segments, in the finest tier.
 func (c *Compactor) version(ctx context.Context, lease ledger.Lease, v version, settle bool) error {
-	tier := v.c.Grain.String()
-	small, err := c.store.SmallSegments(ctx, v.id, tier)
+	tiers := segment.Tiers(v.c)
+	if !settle {
+		return c.compact(ctx, lease, v, tiers[0], false, false)
+	}
+	for _, tier := range tiers {
+		for _, step := range []func() error{
+			func() error { return c.compact(ctx, lease, v, tier, false, true) },
+			func() error { return c.rollUp(ctx, lease, v, tier) },
+			func() error { return c.compact(ctx, lease, v, tier, true, false) },
+			func() error { return c.drop(ctx, lease, v, tier) },
+		} {
+			if err := step(); err != nil {
+				return fmt.Errorf("tier %s: %w", tier, err)
+			}
+		}
+	}
+	return nil
+}
+
+// compact merges segments of a tier that are rolled up, or those that are not: never one with the other.
+func (c *Compactor) compact(ctx context.Context, lease ledger.Lease, v version, tier calendar.Grain, rolled, settle bool) error {
+	all, err := c.store.Segments(ctx, v.id, tier.String(), rolled)
 	if err != nil {
 		return fmt.Errorf("listing segments: %w", err)
 	}
-	clock := calendar.NewClock(v.c.Zone)
-	infos := make([]segment.Info, len(small))
-	for i, s := range small {
-		infos[i] = segment.Info{Bytes: s.Bytes, Day: clock.Date(s.From)}
-	}
+	shelf := segment.NewShelf(v.c, tier, time.Now().UnixMicro())
+	infos := shelve(shelf, all)
 	for _, group := range segment.PlanCompaction(infos, settle) {
-		ids := make([]int64, len(group))
-		for i, n := range group {
-			ids[i] = small[n].ID
+		merged, err := c.merge(ctx, v, all, group, tier)
+		if err != nil {
+			return err
 		}
-		if err := c.merge(ctx, lease, v, tier, ids); err != nil {
+		out, err := c.encode(v, merged.Split(fold.MaxBlock, shelf.Cut(infos[group[0]].Day)), tier, ledger.SourceCompacted)
+		if err != nil {
+			return err
+		}
+		for i := range out {
+			out[i].Rolled = rolled
+		}
+		if err := c.replace(ctx, lease, ledger.Compacted, idsOf(all, group), out); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *Compactor) merge(ctx context.Context, lease ledger.Lease, v version, tier string, ids []int64) error {
+func shelve(shelf *segment.Shelf, all []ledger.Segment) []segment.Info {
+	infos := make([]segment.Info, len(all))
+	for i, s := range all {
+		infos[i] = segment.Info{Bytes: s.Bytes, Day: shelf.Of(s.From, s.To)}
+	}
+	return infos
+}
+
+func idsOf(all []ledger.Segment, group []int) []int64 {
+	ids := make([]int64, len(group))
+	for i, n := range group {
+		ids[i] = all[n].ID
+	}
+	return ids
+}
+
+// merge reads a group and merges it into buckets of the grain.
+func (c *Compactor) merge(ctx context.Context, v version, all []ledger.Segment, group []int, grain calendar.Grain) (*fold.States, error) {
+	ids := idsOf(all, group)
 	in, err := c.store.SegmentData(ctx, ids)
 	if err != nil {
-		return fmt.Errorf("reading segments %v: %w", ids, err)
+		return nil, fmt.Errorf("reading segments %v: %w", ids, err)
 	}
 	blocks := make([]*fold.States, len(in))
 	for i := range in {
 		if blocks[i], err = c.codec.Decode(in[i].Data); err != nil {
-			return fmt.Errorf("decoding segment %d: %w", in[i].ID, err)
+			return nil, fmt.Errorf("decoding segment %d: %w", in[i].ID, err)
 		}
 	}
-	merged, err := fold.Merge(v.c, blocks...)
-	if err != nil {
-		return err
-	}
+	return fold.Regroup(v.c, fold.Everything(v.c, grain), blocks...)
+}
+
+func (c *Compactor) encode(v version, blocks []*fold.States, tier calendar.Grain, source string) ([]ledger.Segment, error) {
 	var out []ledger.Segment
-	for _, st := range merged.Split(fold.MaxBlock, calendar.NewClock(v.c.Zone).Date) {
-		s, err := toSegment(c.codec, st, v.id, tier, ledger.SourceCompacted)
+	for _, st := range blocks {
+		s, err := toSegment(c.codec, st, v.id, tier.String(), source)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		out = append(out, s)
 	}
-	if err := c.store.Replace(ctx, lease, ledger.Compacted, ids, out); err != nil {
+	return out, nil
+}
+
+func (c *Compactor) replace(ctx context.Context, lease ledger.Lease, kind string, ids []int64, out []ledger.Segment) error {
+	if err := c.store.Replace(ctx, lease, kind, ids, out); err != nil {
 		return fmt.Errorf("replacing segments %v: %w", ids, err)
 	}
 	return nil

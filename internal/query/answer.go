@@ -72,37 +72,19 @@ type table struct {
 	other *Other
 }
 
-// answer merges the blocks and writes the rows.
-func (p *plan) answer(d *ledger.Data, blocks []*fold.States, now time.Time, cfg Config) (*Answer, error) {
-	w := newWorth(p, d, now, cfg.Wait)
-	if p.complete {
-		p.clip(w.final)
-		w = newWorth(p, d, now, cfg.Wait)
-	}
-	t, err := p.merge(blocks)
+// answer merges the parts and writes the rows.
+func (p *plan) answer(d *ledger.Data, parts []fold.Part, now time.Time, cfg Config) (*Answer, error) {
+	t, err := p.merge(parts)
 	if err != nil {
-		return nil, fault.New(fault.Corrupt, "bad_segment", "merging %d segments: %w", len(blocks), err)
+		return nil, fault.New(fault.Corrupt, "bad_segment", "merging %d segments: %w", len(d.Segments), err)
 	}
-	t.w = w
+	t.w = newWorth(p, d, now, cfg.Wait)
 	a := &Answer{Columns: p.columns(), Rows: [][]any{}, Points: Points{State: []string{}}, CompleteTo: d.CompleteTo, NewestSeal: d.NewestSeal}
 	if err := t.write(a, cfg.MaxRows); err != nil {
 		return nil, err
 	}
 	t.meta(a, d)
 	return a, nil
-}
-
-// clip ends the range where the data is not complete any more.
-func (p *plan) clip(final int64) {
-	clock, edge := calendar.NewClock(p.zone), p.grain
-	if edge == calendar.None {
-		edge = p.c.Grain
-	}
-	if p.to > final {
-		p.to = max(p.from, clock.Start(edge, max(final, p.from)))
-	}
-	n, _ := slices.BinarySearch(p.buckets, p.to)
-	p.buckets = p.buckets[:n]
 }
 
 // states lists the states that the measures and the bookkeeping need.
@@ -128,10 +110,10 @@ func (p *plan) parts(m *metric.NamedMeasure) []*metric.NamedMeasure {
 	return []*metric.NamedMeasure{p.c.Measure(m.Numerator), p.c.Measure(m.Denominator)}
 }
 
-// merge groups the blocks as asked, top groups and the rest where there is a limit.
-func (p *plan) merge(blocks []*fold.States) (*table, error) {
+// merge groups the parts as asked, top groups and the rest where there is a limit.
+func (p *plan) merge(blocks []fold.Part) (*table, error) {
 	states := p.states()
-	by := fold.Grouping{Grain: p.grain, Clock: calendar.NewClock(p.zone), States: states, From: p.from, To: p.to, Match: p.match}
+	by := fold.Grouping{Grain: p.grain, Clock: calendar.NewClock(p.zone), States: states, Match: p.match}
 	for _, d := range p.by {
 		by.Dims = append(by.Dims, d.Stored)
 	}
@@ -139,16 +121,13 @@ func (p *plan) merge(blocks []*fold.States) (*table, error) {
 	if p.grain != calendar.None {
 		t.late = t.at[p.c.LateState(p.grain)]
 	}
-	if p.from >= p.to { // nothing is complete
-		blocks = nil
-	}
 	var err error
 	if p.req.Limit > 0 && p.grain != calendar.None && len(p.by) > 0 {
 		if by.Top, t.other, err = p.top(by, blocks); err != nil {
 			return nil, err
 		}
 	}
-	if t.block, err = fold.Regroup(p.c, by, blocks...); err != nil {
+	if t.block, err = fold.RegroupParts(p.c, by, blocks...); err != nil {
 		return nil, err
 	}
 	if by.Top != nil {

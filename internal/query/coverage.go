@@ -1,6 +1,7 @@
 package query
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/calendar"
@@ -53,10 +54,7 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 	if !d.CompleteTo.IsZero() {
 		w.final = d.CompleteTo.UnixMicro() - p.c.Grace - wait.Microseconds()
 	}
-	clock, edge := calendar.NewClock(p.zone), p.grain
-	if edge == calendar.None {
-		edge = p.c.Grain
-	}
+	clock, edge := calendar.NewClock(p.zone), max(p.grain, p.c.Grain)
 	// What is asked beyond the present is not there yet; it is no gap.
 	end := min(p.to, clock.End(edge, max(w.now, p.from)))
 	begin, live := w.bounds(p, d)
@@ -77,7 +75,32 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 		w.add(max(p.from, begin), min(live, end), sourceMissing, "before this version of the view")
 	}
 	w.add(max(p.from, begin, live), end, sourceLive, "")
+	for _, h := range p.holes {
+		if h.from = clock.Start(edge, h.from); clock.Start(edge, h.to) != h.to { // a bucket of which a part is gone
+			h.to = clock.End(edge, h.to)
+		}
+		w.punch(h, fmt.Sprintf("the view keeps %ss from %s on only", p.tierAsked(), p.show(p.floors[p.tierAsked()])))
+	}
 	return w
+}
+
+// punch makes what was found in a stretch missing; where there was nothing before, nothing is.
+func (w *worth) punch(h hole, reason string) {
+	var out []stretch
+	for _, s := range w.stretches {
+		if s.source == sourceMissing || s.to <= h.from || s.from >= h.to {
+			out = append(out, s)
+			continue
+		}
+		before, after := s, s
+		before.to, after.from = max(s.from, h.from), min(s.to, h.to)
+		for _, x := range []stretch{before, {before.to, after.from, sourceMissing, reason}, after} {
+			if x.from < x.to {
+				out = append(out, x)
+			}
+		}
+	}
+	w.stretches = out
 }
 
 // bounds returns when the data begins, and from when on it is all live: before that instant events

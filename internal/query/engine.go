@@ -3,12 +3,14 @@ package query
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/fold"
@@ -38,15 +40,26 @@ type Engine struct {
 	cache  *cache
 
 	mu       sync.Mutex
-	compiled map[string]compiled // by view
+	compiled map[string]*compiled // by view
 }
 
-// compiled is a view's definition as it was last seen.
+// compiled is a view's definition as it was last seen, and what else of the ledger a plan depends on. It is
+// immutable.
 type compiled struct {
-	version  int64
-	schema   int32
-	metadata string
-	c        *metric.Compiled
+	version    int64
+	schema     int32
+	metadata   string
+	c          *metric.Compiled
+	dropped    map[string]int64 // floors of its tiers
+	completeTo time.Time
+}
+
+// final is the moment before which buckets are complete.
+func (v *compiled) final(wait time.Duration) int64 {
+	if v.completeTo.IsZero() {
+		return calendar.Beginning
+	}
+	return v.completeTo.UnixMicro() - v.c.Grace - wait.Microseconds()
 }
 
 // New returns an engine over the source; clock tells the time.
@@ -65,7 +78,7 @@ func New(cfg Config, source Source, clock func() time.Time) (*Engine, error) {
 		return nil, err
 	}
 	return &Engine{
-		cfg: cfg, source: source, clock: clock, codec: codec, cache: newCache(cfg.CacheBytes), compiled: map[string]compiled{},
+		cfg: cfg, source: source, clock: clock, codec: codec, cache: newCache(cfg.CacheBytes), compiled: map[string]*compiled{},
 	}, nil
 }
 
@@ -73,16 +86,19 @@ func New(cfg Config, source Source, clock func() time.Time) (*Engine, error) {
 // bad_parameter or too_many_rows.
 func (e *Engine) Query(ctx context.Context, req Request) (*Answer, error) {
 	now := e.clock()
-	c := e.known(req.View)
-	// A view that is not known yet, or that may have changed since, is asked about first; a version
-	// that changes between planning and reading is planned anew.
+	v := e.known(req.View)
+	if req.AsOf != "" {
+		v = nil // where the range ends depends on what is complete now
+	}
+	// A view that is not known yet, or that may have changed since, is asked about first; what changes
+	// between planning and reading is planned anew.
 	for range 5 {
 		p, held := &plan{}, map[int64]*fold.States{}
-		read := ledger.Read{View: req.View, Tier: ledgerTier}
+		read := ledger.Read{View: req.View}
 		var mistake error
-		if c != nil {
-			if p, mistake = e.plan(req, c, now); mistake == nil {
-				read = ledger.Read{View: req.View, Tier: p.tier.String(), From: p.from, To: p.to, Cached: e.holding(held)}
+		if v != nil {
+			if p, mistake = e.plan(req, v, now); mistake == nil && len(p.reads) > 0 {
+				read.Parts, read.Cached = p.reads, e.holding(held)
 			}
 		}
 		data, err := e.source.Read(ctx, read)
@@ -93,8 +109,8 @@ func (e *Engine) Query(ctx context.Context, req Request) (*Answer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("querying view %s: %w", req.View, err)
 		}
-		if current != c {
-			c = current
+		if v == nil || current.c != v.c || !maps.Equal(current.dropped, v.dropped) {
+			v = current
 			continue
 		}
 		if mistake != nil {
@@ -104,7 +120,7 @@ func (e *Engine) Query(ctx context.Context, req Request) (*Answer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("querying view %s: %w", req.View, err)
 		}
-		return p.answer(data, blocks, now, e.cfg)
+		return p.answer(data, p.partsOf(data.Segments, blocks), now, e.cfg)
 	}
 	return nil, fault.New(fault.Transient, "catalogue_moving", "view %s changes too often to be read", req.View)
 }
@@ -121,26 +137,25 @@ func (e *Engine) holding(held map[int64]*fold.States) func(id int64) bool {
 	}
 }
 
-// ledgerTier is read when only the catalogue part of the answer is wanted.
-const ledgerTier = "minute"
-
-func (e *Engine) known(view string) *metric.Compiled {
+func (e *Engine) known(view string) *compiled {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.compiled[view].c
+	return e.compiled[view]
 }
 
-// compile returns the definition of what was read, the same pointer as long as it is the same.
-func (e *Engine) compile(d *ledger.Data) (*metric.Compiled, error) {
+// compile returns what was read of the view; its definition is the same pointer as long as it is the same.
+func (e *Engine) compile(d *ledger.Data) (*compiled, error) {
 	if len(d.Stream.Schemas) == 0 {
 		return nil, fault.New(fault.Corrupt, "no_schema", "stream %s has no schema", d.View.Stream)
 	}
 	newest := d.Stream.Schemas[len(d.Stream.Schemas)-1]
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	have := e.compiled[d.View.Name]
-	if have.c != nil && have.version == d.Version.ID && have.schema == newest.Version && have.metadata == string(d.View.Metadata) {
-		return have.c, nil
+	if have := e.compiled[d.View.Name]; have != nil && have.version == d.Version.ID && have.schema == newest.Version && have.metadata == string(d.View.Metadata) {
+		next := *have
+		next.dropped, next.completeTo = d.Floors, d.CompleteTo
+		e.compiled[d.View.Name] = &next
+		return &next, nil
 	}
 	schema, err := event.Compile(newest.Definition, newest.Version)
 	if err != nil {
@@ -150,8 +165,9 @@ func (e *Engine) compile(d *ledger.Data) (*metric.Compiled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compiling version %d: %w", d.Version.ID, err)
 	}
-	e.compiled[d.View.Name] = compiled{d.Version.ID, newest.Version, string(d.View.Metadata), c}
-	return c, nil
+	next := &compiled{d.Version.ID, newest.Version, string(d.View.Metadata), c, d.Floors, d.CompleteTo}
+	e.compiled[d.View.Name] = next
+	return next, nil
 }
 
 // blocks returns the segments decoded, from the cache where they were held.

@@ -12,7 +12,9 @@ import (
 	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/fold"
+	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/metric"
+	"github.com/pinflow/pinflow/internal/segment"
 )
 
 // receivedMember is the member of a test's event that says when it was received; without it, an
@@ -59,7 +61,15 @@ func RunTest(c *metric.Compiled, test metric.Test) []string {
 }
 
 func exampleTable(c *metric.Compiled, req Request, blocks []*fold.States, from, to int64) (*table, error) {
-	p := &plan{req: req, c: c, zone: c.Zone, from: from, to: to}
+	segs := make([]ledger.Segment, len(blocks))
+	for i, b := range blocks {
+		segs[i].Tier = c.Grain.String()
+		segs[i].From, segs[i].To = b.Range()
+	}
+	p := &plan{req: req, c: c, zone: c.Zone, from: from, to: to, floors: floors{}} // however old, all of it is kept
+	for _, tier := range segment.Tiers(c) {
+		p.floors[tier] = calendar.Beginning
+	}
 	if g, ok := calendar.GrainOf(req.Grain); ok {
 		p.grain = g
 	}
@@ -69,7 +79,7 @@ func exampleTable(c *metric.Compiled, req Request, blocks []*fold.States, from, 
 	if err := p.align(math.MaxInt32); err != nil {
 		return nil, err
 	}
-	t, err := p.merge(blocks)
+	t, err := p.merge(p.partsOf(segs, blocks))
 	if err != nil {
 		return nil, err
 	}

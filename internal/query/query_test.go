@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -49,7 +50,7 @@ func (m *memory) Read(_ context.Context, q ledger.Read) (*ledger.Data, error) {
 		if i == 0 || s.From < out.Earliest {
 			out.Earliest = s.From
 		}
-		if s.To < q.From || s.From >= q.To {
+		if !slices.ContainsFunc(q.Parts, func(p ledger.Part) bool { return p.Takes(&s) }) {
 			continue
 		}
 		if q.Cached != nil && q.Cached(s.ID) {

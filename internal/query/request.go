@@ -1,7 +1,6 @@
 package query
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/pinflow/pinflow/internal/expr"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/fold"
+	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/metric"
 )
 
@@ -39,12 +39,15 @@ type plan struct {
 	match    []fold.Match
 	elements string // the unnested dimension, if totals count its values and not events
 	grain    calendar.Grain
-	tier     calendar.Grain // coarsest tier that can answer
-	from, to int64          // whole buckets
-	buckets  []int64        // starts of the buckets in [from, to); of totals none
-	order    string         // column; "": the default order
+	floors   floors
+	reads    []ledger.Part // which tier answers which stretch, in order of time
+	holes    []hole        // what none answers
+	from, to int64         // whole buckets
+	buckets  []int64       // starts of the buckets in [from, to); of totals none
+	order    string        // column; "": the default order
 	down     bool
-	complete bool // leave out what is not complete
+	complete bool  // leave out what is not complete
+	final    int64 // with complete: what ends here or before is
 }
 
 // bad is a mistake in the question.
@@ -61,8 +64,8 @@ func unknown(parameter, what, name string, allowed []string) *fault.Error {
 	return e.WithAdvice("use one of: %s", strings.Join(allowed, ", "))
 }
 
-func (e *Engine) plan(req Request, c *metric.Compiled, now time.Time) (*plan, error) {
-	p := &plan{req: req, c: c, zone: c.Zone}
+func (e *Engine) plan(req Request, v *compiled, now time.Time) (*plan, error) {
+	p := &plan{req: req, c: v.c, zone: v.c.Zone, floors: floorsOf(v.c, v.dropped, now), final: v.final(e.cfg.Wait)}
 	for _, step := range []func() error{p.names, p.filters, p.options, func() error { return p.times(now, e.cfg.MaxRows) }} {
 		if err := step(); err != nil {
 			return nil, err
@@ -294,19 +297,18 @@ func (p *plan) times(now time.Time, maxRows int) error {
 	return p.align(maxRows)
 }
 
-// align widens the range to whole buckets, lists them, and finds the coarsest tier whose buckets
-// they are made of.
+// align widens the range to whole buckets, ends it where the data is not complete any more if that was
+// asked for, and lists the buckets.
 func (p *plan) align(maxRows int) error {
 	clock := calendar.NewClock(p.zone)
-	edge := p.grain
-	if edge == calendar.None {
-		edge = p.c.Grain
+	from, to := p.edge(p.from), p.edge(p.to)
+	p.from = clock.Start(from, p.from)
+	if start := clock.Start(to, p.to); start < p.to {
+		p.to = clock.End(to, p.to)
 	}
-	p.from = clock.Start(edge, p.from)
-	if start := clock.Start(edge, p.to); start < p.to {
-		p.to = clock.End(edge, p.to)
+	if p.complete && p.to > p.final {
+		p.to = max(p.from, clock.Start(p.edge(p.final), max(p.final, p.from)))
 	}
-	edges := []int64{p.from, p.to}
 	if p.grain != calendar.None {
 		for b := p.from; b < p.to; b = clock.End(p.grain, b) {
 			if len(p.buckets) == maxRows {
@@ -314,21 +316,6 @@ func (p *plan) align(maxRows int) error {
 			}
 			p.buckets = append(p.buckets, b)
 		}
-		edges = append(p.buckets[:len(p.buckets):len(p.buckets)], p.to)
 	}
-	own := calendar.NewClock(p.c.Zone)
-	for _, tier := range []calendar.Grain{calendar.Day, calendar.Hour, calendar.Minute} {
-		fits := tier >= p.c.Grain && (p.grain == calendar.None || tier <= p.grain)
-		for _, at := range edges {
-			fits = fits && own.Start(tier, at) == at
-		}
-		if fits {
-			p.tier = tier
-			return nil
-		}
-	}
-	return bad("tz", "the buckets of view %s begin in %s: %s of %s do not fall on them", p.c.Name, p.c.Zone.Name(), edgeName(edge), p.zone.Name()).
-		WithAdvice("leave tz out, or ask for a zone that differs by whole %ss", p.c.Grain)
+	return p.cover()
 }
-
-func edgeName(g calendar.Grain) string { return fmt.Sprintf("%ss", g) }

@@ -10,7 +10,7 @@ import (
 
 // top chooses the groups that are largest over the whole range, by the measure that is ordered by
 // (else the first). The rest is put together as "other".
-func (p *plan) top(by fold.Grouping, blocks []*fold.States) (*fold.Top, *Other, error) {
+func (p *plan) top(by fold.Grouping, blocks []fold.Part) (*fold.Top, *Other, error) {
 	measure, sign := p.measures[0], -1
 	if i := slices.IndexFunc(p.measures, func(m *metric.NamedMeasure) bool { return m.Name == p.order }); i >= 0 {
 		measure = p.measures[i]
@@ -28,7 +28,7 @@ func (p *plan) top(by fold.Grouping, blocks []*fold.States) (*fold.Top, *Other, 
 	by.States = slices.Compact(by.States)
 	t := &table{p: p, at: p.positions(by.States), late: -1}
 	var err error
-	if t.block, err = fold.Regroup(p.c, by, blocks...); err != nil {
+	if t.block, err = fold.RegroupParts(p.c, by, blocks...); err != nil {
 		return nil, nil, err
 	}
 	var order []int

@@ -2,13 +2,56 @@ package segment
 
 import (
 	"cmp"
+	"math"
 	"slices"
+
+	"github.com/pinflow/pinflow/internal/calendar"
+	"github.com/pinflow/pinflow/internal/metric"
 )
 
 // Info is what the planner needs to know of a segment.
 type Info struct {
 	Bytes int64 // encoded
-	Day   int64 // any number that is the same for segments that may be merged into one: their day in the view's zone
+	Day   int64 // any number that is the same for segments that may be merged into one: Shelf.Of
+}
+
+// Shelf says which segments of a tier may be merged into one: those of one day of the view's zone, once
+// all their buckets are closed, that is in buckets of the next tier that get no more events on time; and
+// those that are open or of several days, whose merge is cut at buckets of the next tier.
+type Shelf struct {
+	clock  *calendar.Clock
+	next   calendar.Grain
+	closed int64
+}
+
+// open is the shelf's number for segments that are not whole.
+const open = math.MinInt64
+
+// NewShelf returns the shelf of a tier of a view at a moment (microseconds).
+func NewShelf(c *metric.Compiled, tier calendar.Grain, now int64) *Shelf {
+	s := &Shelf{clock: calendar.NewClock(c.Zone), next: min(tier+1, calendar.Day)}
+	s.closed = s.clock.Start(s.next, now-c.Grace)
+	return s
+}
+
+// Of is the number of a segment with bucket starts from … to.
+func (s *Shelf) Of(from, to int64) int64 {
+	day := s.clock.Date(from)
+	if to >= s.closed || s.clock.Date(to) != day {
+		return open
+	}
+	return day
+}
+
+// Closed tells whether a segment with bucket starts up to to gets no more events on time.
+func (s *Shelf) Closed(to int64) bool { return to < s.closed }
+
+// Cut is a key per bucket that no merged segment of the number may span.
+func (s *Shelf) Cut(number int64) func(bucket int64) int64 {
+	if number != open {
+		return s.clock.Date
+	}
+	return func(bucket int64) int64 { return s.clock.Start(s.next, bucket) }
 }
 
 // Target is about how large a compacted segment becomes; segments of half that are left alone.
@@ -76,3 +119,32 @@ func groupsOf(small []Info, class []int, least int) [][]int {
 	}
 	return out
 }
+
+// PlanRollup cuts segments, by size and number as listed, into groups of one number whose merge fits
+// into memory.
+func PlanRollup(all []Info) [][]int {
+	byDay := map[int64][]int{}
+	var days []int64
+	for i, s := range all {
+		if byDay[s.Day] == nil {
+			days = append(days, s.Day)
+		}
+		byDay[s.Day] = append(byDay[s.Day], i)
+	}
+	slices.Sort(days)
+	var out [][]int
+	for _, d := range days {
+		group, size := []int(nil), int64(0)
+		for _, i := range byDay[d] {
+			if len(group) > 0 && size+all[i].Bytes > rollMax {
+				out, group, size = append(out, group), nil, 0
+			}
+			group, size = append(group, i), size+all[i].Bytes
+		}
+		out = append(out, group)
+	}
+	return out
+}
+
+// rollMax is the most bytes that are rolled up at once; a larger segment is rolled up alone.
+const rollMax = 4 * Target

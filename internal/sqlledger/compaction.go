@@ -4,16 +4,17 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strconv"
 
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/ledger"
 )
 
-// SmallSegments implements ledger.Compaction.
-func (d *DB) SmallSegments(ctx context.Context, version int64, tier string) ([]ledger.Segment, error) {
+// Segments implements ledger.Compaction.
+func (d *DB) Segments(ctx context.Context, version int64, tier string, rolled bool) ([]ledger.Segment, error) {
 	var all []ledger.Segment
 	err := d.read(ctx, func(x *tx) (err error) {
-		all, err = x.segments(ctx, "s.version = ? AND s.tier = ? AND s.rolled = 0", version, tier)
+		all, err = x.segments(ctx, "s.version = ? AND s.tier = ? AND s.rolled = ?", version, tier, flag(rolled))
 		return err
 	})
 	return all, err
@@ -61,7 +62,11 @@ func (d *DB) Replace(ctx context.Context, lease ledger.Lease, kind string, in []
 	if size > ledger.MaxTx && len(out) > 1 {
 		return tooBig(size)
 	}
-	take := "DELETE FROM segments WHERE id = ? AND rolled = 0"
+	rolled, mixed := rolledState(kind, out)
+	if mixed {
+		return fault.New(fault.Unknown, "bad_kind", "a %s of rolled and unrolled segments", kind)
+	}
+	take := "DELETE FROM segments WHERE id = ? AND rolled = " + strconv.FormatInt(flag(rolled), 10)
 	switch kind {
 	case ledger.Compacted:
 	case ledger.RolledUp:
@@ -96,7 +101,18 @@ func (d *DB) Replace(ctx context.Context, lease ledger.Lease, kind string, in []
 	return nil
 }
 
-// takeInput deletes or marks one input, which must be of a sealed write and not rolled.
+// rolledState is the state that the inputs are in, or mixed when the outputs do not agree on one.
+func rolledState(kind string, out []ledger.Segment) (rolled, mixed bool) {
+	for i := range out {
+		if i == 0 {
+			rolled = out[0].Rolled
+		}
+		mixed = mixed || out[i].Rolled != rolled || rolled && kind == ledger.RolledUp
+	}
+	return rolled, mixed
+}
+
+// takeInput deletes or marks one input, which must be of a sealed write and in its state.
 func (x *tx) takeInput(ctx context.Context, take, kind string, id, now int64) error {
 	args := []any{id}
 	if kind == ledger.RolledUp {
@@ -118,6 +134,9 @@ func (d *DB) DropRolled(ctx context.Context, lease ledger.Lease, version int64, 
 			if err := x.assertLease(ctx, lease); err != nil {
 				return err
 			}
+			if err := x.raiseFloor(ctx, version, tier, before); err != nil {
+				return err
+			}
 			var err error
 			n, err = x.exec(ctx, `DELETE FROM segments WHERE id IN (SELECT id FROM segments
 			    WHERE version = ? AND tier = ? AND rolled = 1 AND to_bucket < ? LIMIT ?)`, version, tier, before, sweepBatch)
@@ -130,4 +149,28 @@ func (d *DB) DropRolled(ctx context.Context, lease ledger.Lease, version int64, 
 			return dropped, nil
 		}
 	}
+}
+
+// raiseFloor notes what is about to be dropped: where the tier is whole from then on, and where it began.
+func (x *tx) raiseFloor(ctx context.Context, version int64, tier string, before int64) error {
+	var floor, earliest, oldest sql.NullInt64
+	_, err := x.one(ctx, []any{&oldest}, "SELECT min(from_bucket) FROM segments WHERE version = ? AND tier = ? AND rolled = 1 AND to_bucket < ?",
+		version, tier, before)
+	if err != nil {
+		return err
+	}
+	found, err := x.one(ctx, []any{&floor, &earliest}, "SELECT from_bucket, earliest FROM tier_floors WHERE version = ? AND tier = ?", version, tier)
+	if err != nil {
+		return err
+	}
+	if !oldest.Valid || earliest.Valid && earliest.Int64 < oldest.Int64 {
+		oldest = earliest
+	}
+	if !found {
+		_, err = x.exec(ctx, "INSERT INTO tier_floors (version, tier, from_bucket, earliest) VALUES (?, ?, ?, ?)", version, tier, before, oldest)
+		return err
+	}
+	_, err = x.exec(ctx, "UPDATE tier_floors SET from_bucket = ?, earliest = ? WHERE version = ? AND tier = ?",
+		max(before, floor.Int64), oldest, version, tier)
+	return err
 }

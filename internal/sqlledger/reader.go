@@ -1,9 +1,11 @@
 package sqlledger
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/ledger"
@@ -49,12 +51,16 @@ func (x *tx) readView(ctx context.Context, q ledger.Read, data *ledger.Data) err
 		return err
 	}
 	var earliest sql.NullInt64
-	if _, err = x.one(ctx, []any{&earliest}, `SELECT min(from_bucket) FROM segments s JOIN writes w ON w.id = s.write_id
-	    WHERE s.version = ? AND w.state = 'sealed'`, data.Version.ID); err != nil {
+	if _, err = x.one(ctx, []any{&earliest}, `SELECT min(at) FROM (
+	    SELECT min(from_bucket) AS at FROM segments s JOIN writes w ON w.id = s.write_id WHERE s.version = ? AND w.state = 'sealed'
+	    UNION ALL SELECT min(earliest) FROM tier_floors WHERE version = ?) t`, data.Version.ID, data.Version.ID); err != nil {
 		return err
 	}
 	data.Earliest = earliest.Int64
 	if data.Filling, err = x.filling(ctx, data.Version.ID); err != nil {
+		return err
+	}
+	if data.Floors, err = x.floors(ctx, data.Version.ID); err != nil {
 		return err
 	}
 	if data.Segments, err = x.segmentsIn(ctx, q, data.Version.ID); err != nil {
@@ -105,25 +111,52 @@ func (x *tx) segments(ctx context.Context, where string, args ...any) ([]ledger.
 	return all, err
 }
 
+// segmentsIn lists what the parts take, each segment once.
 func (x *tx) segmentsIn(ctx context.Context, q ledger.Read, version int64) ([]ledger.Segment, error) {
-	asked := ledger.TierOf(q.Tier)
-	if q.Tier == "" {
-		asked = 0
+	parts := q.Parts
+	if parts == nil {
+		parts = []ledger.Part{{Tier: cmp.Or(q.Tier, tiers[0]), From: q.From, To: q.To}}
 	}
-	if asked < 0 {
-		return nil, fault.New(fault.Record, "unknown_tier", "there is no tier %q", q.Tier)
+	coarsest := -1
+	var from, to [len(tiers)]int64 // what parts ask of a tier: their own and the finer ones
+	for _, p := range parts {
+		asked := ledger.TierOf(p.Tier)
+		if asked < 0 {
+			return nil, fault.New(fault.Record, "unknown_tier", "there is no tier %q", p.Tier)
+		}
+		for t := range asked + 1 {
+			if t > coarsest {
+				from[t], to[t], coarsest = p.From, p.To, t
+			}
+			from[t], to[t] = min(from[t], p.From), max(to[t], p.To)
+		}
 	}
 	var all []ledger.Segment
-	for i, tier := range tiers[:asked+1] {
-		// A finer segment that was rolled up is in the coarser tier already.
-		some, err := x.segments(ctx, "s.version = ? AND s.tier = ? AND s.to_bucket >= ? AND s.from_bucket < ? AND s.rolled <= ?",
-			version, tier, q.From, q.To, flag(i == asked))
+	for t, tier := range tiers[:coarsest+1] {
+		some, err := x.segments(ctx, "s.version = ? AND s.tier = ? AND s.to_bucket >= ? AND s.from_bucket < ?", version, tier, from[t], to[t])
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, some...)
+		for i := range some {
+			if slices.ContainsFunc(parts, func(p ledger.Part) bool { return p.Takes(&some[i]) }) {
+				all = append(all, some[i])
+			}
+		}
 	}
 	return all, nil
+}
+
+// floors loads the floors of a version's tiers.
+func (x *tx) floors(ctx context.Context, version int64) (map[string]int64, error) {
+	floors := map[string]int64{}
+	err := x.each(ctx, func(r *sql.Rows) error {
+		var tier string
+		var from int64
+		err := r.Scan(&tier, &from)
+		floors[tier] = from
+		return err
+	}, "SELECT tier, from_bucket FROM tier_floors WHERE version = ?", version)
+	return floors, err
 }
 
 // fill loads the data of the segments that are not cached, with one prepared statement.

@@ -65,7 +65,7 @@ func (w *world) sealTask(t ledger.TaskLease, buckets ...int64) error {
 func (w *world) bucketsOf(version int64) []int64 {
 	w.Helper()
 	out := []int64{}
-	for _, s := range must(w.l.SmallSegments(w.ctx, version, "minute"))(w) {
+	for _, s := range must(w.l.Segments(w.ctx, version, "minute", false))(w) {
 		out = append(out, s.From)
 	}
 	return out

@@ -56,6 +56,7 @@ func Run(t *testing.T, open Open, on prove.Backend) {
 		{"D2_complete_to", completeTo},
 		{"D2_day_cut_once", dayCutOnce},
 		{"M5_read_tiers", readTiers},
+		{"M5_rolled_stays_apart", rolledStaysApart},
 		{"M5_read_building_and_cached", readBuildingAndCached},
 		{"M2_replace_segments", replaceSegments},
 		{"M4_no_history_serves_at_once", noHistoryServes},

@@ -146,7 +146,7 @@ func readTiers(_ *testing.T, w *world) {
 		return out
 	}())
 	ids := []int64{}
-	for _, s := range must(w.l.SmallSegments(w.ctx, w.version, "minute"))(w)[:2] {
+	for _, s := range must(w.l.Segments(w.ctx, w.version, "minute", false))(w)[:2] {
 		ids = append(ids, s.ID)
 	}
 	hour := segment(w.version, 0, 0)
@@ -156,7 +156,7 @@ func readTiers(_ *testing.T, w *world) {
 	w.same([]int64{100, 200, 300, 400}, w.buckets("minute"))
 	w.same([]int64{300, 400, 0}, w.buckets("hour"))
 	w.same([]int64{300, 400, 0}, w.buckets("day"))
-	w.same(2, len(must(w.l.SmallSegments(w.ctx, w.version, "minute"))(w)))
+	w.same(2, len(must(w.l.Segments(w.ctx, w.version, "minute", false))(w)))
 	w.fails(w.l.Replace(w.ctx, lease, ledger.RolledUp, ids[:1], nil), fault.Lost, "segment_gone")
 	w.fails(w.l.Replace(w.ctx, lease, ledger.Compacted, ids[:1], nil), fault.Lost, "segment_gone")
 	w.same(int64(1), must(w.l.DropRolled(w.ctx, lease, w.version, "minute", 150))(w))
@@ -164,8 +164,43 @@ func readTiers(_ *testing.T, w *world) {
 	w.same([]int64{300, 400}, w.buckets("minute"))
 	w.same([]int64{300, 400, 0}, w.buckets("hour"))
 	w.same(int64(0), w.read(ledger.Read{}).Earliest)
+	must(w.l.DropRolled(w.ctx, lease, w.version, "minute", 500))(w) // floors never sink
+	w.same(map[string]int64{"minute": 1000}, w.read(ledger.Read{}).Floors)
 	_, err := w.l.Read(w.ctx, ledger.Read{View: view, Tier: "week"})
 	w.fails(err, fault.Record, "unknown_tier")
+}
+
+// What is rolled up and what is not are never merged, and each part of a question takes a state once.
+func rolledStaysApart(_ *testing.T, w *world) {
+	w.setup()
+	k := w.key(0)
+	v := w.take(ledger.Live, "a", k)
+	w.flush(k, &v, 4, 100, 200, 300, 400)
+	lease := w.lease("compact")
+	small := must(w.l.Segments(w.ctx, w.version, "minute", false))(w)
+	ids := []int64{small[0].ID, small[1].ID}
+	w.ok(w.l.Replace(w.ctx, lease, ledger.RolledUp, ids, []ledger.Segment{{Version: w.version, Tier: "hour", From: 0, To: 0, Source: ledger.SourceRolled, Data: []byte{1}}}))
+	rolled := must(w.l.Segments(w.ctx, w.version, "minute", true))(w)
+	w.same(2, len(rolled))
+	out := segment(w.version, 100, 200)
+	mixed := []int64{rolled[0].ID, small[2].ID}
+	w.fails(w.l.Replace(w.ctx, lease, ledger.Compacted, mixed, []ledger.Segment{out}), fault.Lost, "segment_gone")
+	out.Rolled = true
+	w.fails(w.l.Replace(w.ctx, lease, ledger.Compacted, mixed, []ledger.Segment{out}), fault.Lost, "segment_gone")
+	unrolled := out
+	unrolled.Rolled = false
+	w.fails(w.l.Replace(w.ctx, lease, ledger.Compacted, ids, []ledger.Segment{out, unrolled}), fault.Unknown, "bad_kind")
+	w.fails(w.l.Replace(w.ctx, lease, ledger.RolledUp, ids, []ledger.Segment{out}), fault.Unknown, "bad_kind")
+	w.ok(w.l.Replace(w.ctx, lease, ledger.Compacted, ids, []ledger.Segment{out}))
+	w.same(1, len(must(w.l.Segments(w.ctx, w.version, "minute", true))(w)))
+	w.same([]int64{300, 400, 100}, w.buckets("minute"))
+	w.same([]int64{300, 400, 0}, w.buckets("hour"))
+	d := must(w.l.Read(w.ctx, ledger.Read{View: view, Parts: []ledger.Part{{Tier: "hour", From: 0, To: 100}, {Tier: "minute", From: 100, To: 350}}}))(w)
+	var got []string
+	for _, s := range d.Segments {
+		got = append(got, fmt.Sprint(s.Tier, " ", s.From))
+	}
+	w.same([]string{"minute 300", "minute 100", "hour 0"}, got)
 }
 
 func readBuildingAndCached(_ *testing.T, w *world) {
@@ -196,7 +231,7 @@ func replaceSegments(_ *testing.T, w *world) {
 	k := w.key(0)
 	v := w.take(ledger.Live, "a", k)
 	w.flush(k, &v, 3, 1, 2, 3)
-	small := must(w.l.SmallSegments(w.ctx, w.version, "minute"))(w)
+	small := must(w.l.Segments(w.ctx, w.version, "minute", false))(w)
 	w.same(3, len(small))
 	w.same(true, small[0].Data == nil)
 	ids := []int64{small[0].ID, small[1].ID}

@@ -158,7 +158,7 @@ func unsealedIsInvisible(_ *testing.T, w *world) {
 	w.same([]int64{}, w.buckets(""))
 	w.same(int64(0), w.read(ledger.Read{}).Earliest)
 	w.same(before, w.read(ledger.Read{}).NewestSeal)
-	w.same(0, len(must(w.l.SmallSegments(w.ctx, w.version, "minute"))(w)))
+	w.same(0, len(must(w.l.Segments(w.ctx, w.version, "minute", false))(w)))
 	w.ok(w.l.Seal(w.ctx, ledger.Seal{
 		ID: id, Write: w.write(ledger.Flush, "a"), Unit: ledger.Live, Moves: []ledger.Move{move(k, v, 3)},
 		Segments: []ledger.Segment{segment(w.version, 3, 3)},

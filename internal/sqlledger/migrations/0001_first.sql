@@ -157,6 +157,15 @@ CREATE TABLE segments (
 CREATE INDEX segments_range ON segments (version, tier, to_bucket, from_bucket);
 CREATE INDEX segments_write ON segments (write_id);
 
+-- Below from_bucket, rolled segments of a version's tier were dropped; earliest is the oldest bucket of them.
+CREATE TABLE tier_floors (
+  version     INTEGER NOT NULL,
+  tier        TEXT NOT NULL,
+  from_bucket INTEGER NOT NULL,
+  earliest    INTEGER,
+  PRIMARY KEY (version, tier)
+) STRICT;
+
 -- n is the number of the commit that the file belongs to; no number: not in an intent yet.
 CREATE TABLE lake_files (
   id         INTEGER PRIMARY KEY AUTOINCREMENT,
