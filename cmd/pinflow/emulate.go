@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pinflow/pinflow/internal/emulate"
 	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/metric"
 )
 
 type emulateFlags struct {
@@ -17,6 +19,9 @@ type emulateFlags struct {
 	users, events        string
 	rate                 string
 	late, bad, duplicate string
+	malformed, future    string
+	rhythm, growth       string
+	burst, since         string
 	connections, batch   int
 	single               bool
 	seed                 uint64
@@ -29,9 +34,10 @@ func (c *cli) emulateCommand() *cobra.Command {
 		Use:   "emulate",
 		Short: "Post the events of many users: pins, geolocations, users",
 		Long: `Post the events of many users to a server that runs the built-in streams, until --events are sent or
-Ctrl-C. With --truth what was sent and answered is kept in a file, against which verify checks the server.
+Ctrl-C. Few users post most, in sessions, about few categories; a pin, its place and its user have one
+index. With --truth what was sent and answered is kept in a file, against which verify checks the server.
 Numbers may end in k or M.`,
-		Example: "  pinflow emulate --users 500 --rate 2k/s --late 1% --bad 0.1% --duplicate 0.5% --truth run.truth\n  pinflow verify --truth run.truth",
+		Example: "  pinflow emulate --users 500 --rate 2k/s --late 1% --bad 0.1% --duplicate 0.5% --truth run.truth\n  pinflow verify --truth run.truth\n  pinflow emulate --events 500k --rate max --connections 8 --since 30d --rhythm 60% --growth 20%/7d",
 		Args:    arguments(),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return c.emulate(cmd, f) },
 	}
@@ -42,6 +48,12 @@ Numbers may end in k or M.`,
 	fs.StringVar(&f.late, "late", "0%", "share of events that are late, like 1%")
 	fs.StringVar(&f.bad, "bad", "0%", "share of events that are to be refused or dead-lettered")
 	fs.StringVar(&f.duplicate, "duplicate", "0%", "share of events that are sent twice")
+	fs.StringVar(&f.malformed, "malformed", "0%", "share of events that are no events, to be refused")
+	fs.StringVar(&f.future, "future", "0%", "share of events that are dated ahead: half of them too far")
+	fs.StringVar(&f.rhythm, "rhythm", "0%", "swing of the rate over the day, like 60%: least at 04:00 UTC, most at 16:00")
+	fs.StringVar(&f.growth, "growth", "", "how the rate grows, like 10%/h, 50%/7d")
+	fs.StringVar(&f.burst, "burst", "", "bursts of the rate, like 5x:30s/10m: five times as high for 30 s, every 10 minutes")
+	fs.StringVar(&f.since, "since", "", "let the events' times begin so long ago, like 7d, and reach now with the last of --events; rhythm, growth and bursts are then theirs")
 	fs.StringSliceVar(&f.streams, "streams", nil, "streams to post to (default pin,geo,user)")
 	fs.Uint64Var(&f.seed, "seed", 1, "the same seed makes the same events")
 	fs.StringVar(&f.truth, "truth", "", "file to add to what was sent and answered")
@@ -111,6 +123,9 @@ func (f *emulateFlags) config(cmd *cobra.Command) (emulate.Config, error) {
 		{flag: "--late", text: f.late, share: &cfg.Shares.Late},
 		{flag: "--bad", text: f.bad, share: &cfg.Shares.Bad},
 		{flag: "--duplicate", text: f.duplicate, share: &cfg.Shares.Duplicate},
+		{flag: "--malformed", text: f.malformed, share: &cfg.Shares.Malformed},
+		{flag: "--future", text: f.future, share: &cfg.Shares.Future},
+		{flag: "--rhythm", text: f.rhythm, share: &cfg.Pace.Rhythm},
 	} {
 		if x.text == "" {
 			continue
@@ -134,7 +149,57 @@ func (f *emulateFlags) config(cmd *cobra.Command) (emulate.Config, error) {
 		}
 		cfg.Rate = v
 	}
-	return cfg, nil
+	return cfg, f.pace(cmd, &cfg.Pace)
+}
+
+// pace reads how the rate changes.
+func (f *emulateFlags) pace(cmd *cobra.Command, p *emulate.Pace) error {
+	if f.since != "" {
+		d, ok := parseSpan(f.since)
+		if !ok {
+			return usage(cmd, "--since cannot be %q: write it like 7d or 12h", f.since)
+		}
+		p.Since = d
+	}
+	if f.growth != "" {
+		share, per, _ := strings.Cut(f.growth, "/")
+		if !strings.ContainsAny(per, "0123456789") {
+			per = "1" + per
+		}
+		var ok, also bool
+		p.Growth, ok = parseGrowth(share)
+		if p.Per, also = parseSpan(per); !ok || !also {
+			return usage(cmd, "--growth cannot be %q: write it like 10%%/h or -5%%/1d", f.growth)
+		}
+	}
+	if f.burst != "" {
+		factor, rest, _ := strings.Cut(f.burst, "x:")
+		long, every, _ := strings.Cut(rest, "/")
+		v, err := strconv.ParseFloat(factor, 64)
+		d, ok := parseSpan(long)
+		e, also := parseSpan(every)
+		if err != nil || !ok || !also {
+			return usage(cmd, "--burst cannot be %q: write it like 5x:30s/10m", f.burst)
+		}
+		p.Burst = emulate.Burst{Factor: v, For: d, Every: e}
+	}
+	return nil
+}
+
+// parseSpan reads a duration above zero, like 90s, 12h and 7d.
+func parseSpan(s string) (time.Duration, bool) {
+	us, err := metric.ParseDuration(s)
+	return time.Duration(us) * time.Microsecond, err == nil && us > 0 && us < int64(1<<62)/1000
+}
+
+// parseGrowth is parseShare for what may also shrink, or more than double.
+func parseGrowth(s string) (float64, bool) {
+	number, percent := strings.CutSuffix(s, "%")
+	v, err := strconv.ParseFloat(number, 64)
+	if percent {
+		v /= 100
+	}
+	return v, err == nil
 }
 
 // parseCount reads 500, 2k, 1.5M.

@@ -105,7 +105,8 @@ func (p *parts) frontDoor(ctx context.Context, reporter *status.Reporter) (stage
 func (p *parts) demo(ctx context.Context) error {
 	e, err := emulate.New(emulate.Config{
 		URL: "http://" + p.http.Addr().String(), Rate: demoRate, Users: demoUsers,
-		Seed: uint64(time.Now().UnixNano()), Shares: emulate.Shares{Late: 0.01, Duplicate: 0.005, Bad: 0.001},
+		Seed: uint64(time.Now().UnixNano()), Shares: emulate.Shares{Late: 0.01, Duplicate: 0.005, Bad: 0.001, Future: 0.001},
+		Pace: emulate.Pace{Rhythm: 0.3, Burst: emulate.Burst{Factor: 3, For: 40 * time.Second, Every: 4 * time.Minute}},
 	}, p.log.With("unit", "demonstration"))
 	if err != nil {
 		return err

@@ -75,7 +75,7 @@ const rate = 20_000
 func loadAndKill(t *testing.T, s *server, rnd *rand.Rand, events, kills int) string {
 	t.Helper()
 	truth := filepath.Join(t.TempDir(), "truth")
-	emulate := exec.Command(binary(t), fmtArgs("emulate --url %s --users 500 --rate %d/s --events %d --late 1%% --bad 0.1%% --duplicate 0.5%% --seed %d --truth %s",
+	emulate := exec.Command(binary(t), fmtArgs("emulate --url %s --users 500 --rate %d/s --events %d --late 1%% --bad 0.1%% --duplicate 0.5%% --malformed 0.1%% --future 0.2%% --burst 3x:1s/4s --seed %d --truth %s",
 		s.url(), rate, events, rnd.Uint32(), truth)...)
 	var said bytes.Buffer
 	emulate.Stdout, emulate.Stderr = &said, &said

@@ -27,6 +27,7 @@ type Config struct {
 	BatchSize   int      // most events in a request; default 500. At a low Rate requests hold fewer
 	Single      bool     // one event a request, to /pin/, /geo/ and /user/, as the public scripts do
 	Shares      Shares
+	Pace        Pace
 
 	Seed  uint64
 	Run   string // part of every id, so that two runs never share one; default: made of the time
@@ -73,9 +74,18 @@ func (c *Config) check() error {
 			return bad("cannot emulate stream %q, only %s", s, strings.Join(Streams, ", "))
 		}
 	}
-	for name, share := range map[string]float64{"late": c.Shares.Late, "bad": c.Shares.Bad, "duplicate": c.Shares.Duplicate} {
-		if !(share >= 0 && share <= 1) {
-			return bad("the share of %s events must be 0 to 1: %v", name, share)
+	for _, x := range []struct {
+		name  string
+		share float64
+	}{
+		{"late", c.Shares.Late},
+		{"bad", c.Shares.Bad},
+		{"duplicate", c.Shares.Duplicate},
+		{"malformed", c.Shares.Malformed},
+		{"future", c.Shares.Future},
+	} {
+		if !(x.share >= 0 && x.share <= 1) {
+			return bad("the share of %s events must be 0 to 1: %v", x.name, x.share)
 		}
 	}
 	switch {
@@ -83,6 +93,30 @@ func (c *Config) check() error {
 		return bad("%q is not the address of a server: write it like http://127.0.0.1:8080", c.URL)
 	case c.Users < 0 || c.Events < 0 || c.Connections < 0 || c.BatchSize < 0 || !(c.Rate >= 0):
 		return bad("users, rate, events, connections and batch size cannot be negative")
+	case c.Users > maxUsers:
+		return bad("%d users are too many: at most %d", c.Users, maxUsers)
+	}
+	return c.Pace.check(c.Rate, c.Events, bad)
+}
+
+// longestSince is within the age that a stream takes.
+const longestSince = 9 * 365 * 24 * time.Hour
+
+func (p *Pace) check(rate float64, events int64, bad func(format string, args ...any) error) error {
+	b := p.Burst
+	switch {
+	case !(p.Rhythm >= 0 && p.Rhythm <= 1):
+		return bad("the swing of the daily rhythm must be 0 to 1: %v", p.Rhythm)
+	case !(p.Growth > -1 && p.Growth <= 1000), p.Per < 0:
+		return bad("the rate cannot grow by %v in %s", p.Growth, p.Per)
+	case b != Burst{} && (!(b.Factor > 0 && b.Factor <= 1000) || b.For <= 0 || b.Every <= b.For):
+		return bad("a burst has a factor of at most 1000 and is shorter than the time from one to the next: %v times for %s every %s", b.Factor, b.For, b.Every)
+	case p.Since < 0 || p.Since > longestSince:
+		return bad("the events' times can begin at most nine years ago")
+	case p.Since > 0 && events == 0:
+		return bad("events that begin in the past must be counted: say how many")
+	case !p.even() && p.Since == 0 && rate == 0:
+		return bad("rhythm, growth and bursts change a rate, and there is none")
 	}
 	return nil
 }

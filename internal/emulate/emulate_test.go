@@ -21,7 +21,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 func emulation(m *memory, t *testing.T) Config {
 	return Config{
 		URL: m.URL, Events: 3000, BatchSize: 100, Seed: 7, Run: "r1", Truth: filepath.Join(t.TempDir(), "truth"),
-		Shares: Shares{Late: 0.02, Bad: 0.01, Duplicate: 0.02},
+		Shares: Shares{Late: 0.02, Bad: 0.01, Duplicate: 0.02, Malformed: 0.01, Future: 0.01},
 	}
 }
 
@@ -193,7 +193,7 @@ func badIn(t *testing.T, cfg Config, n int64) (bad int) {
 		t.Fatal(err)
 	}
 	for p := int64(1000) - n; p < 1000; p++ {
-		if m, _ := e.gen.event(nil, User, p, 0); m.want != accepted {
+		if m, _ := e.gen.event(nil, User, p, when{width: freshWidth}); m.want != accepted {
 			bad++
 		}
 	}
@@ -245,7 +245,17 @@ func TestARefusalEndsTheRun(t *testing.T) {
 
 func TestBadConfig(t *testing.T) {
 	for _, cfg := range []Config{
-		{URL: "localhost"}, {URL: "http://x", Streams: []string{"pins"}}, {URL: "http://x", Shares: Shares{Late: 1.5}}, {URL: "http://x", Rate: -1},
+		{URL: "http://x", Users: maxUsers + 1},
+		{URL: "http://x", Shares: Shares{Future: -1}},
+		{URL: "http://x", Rate: 1, Pace: Pace{Rhythm: 2}},
+		{URL: "http://x", Pace: Pace{Rhythm: 0.5}},
+		{URL: "http://x", Rate: 1, Pace: Pace{Since: time.Hour}},
+		{URL: "http://x", Rate: 1, Pace: Pace{Burst: Burst{Factor: 2, For: time.Minute, Every: time.Second}}},
+		{URL: "http://x", Rate: 1, Pace: Pace{Growth: -1}},
+		{URL: "localhost"},
+		{URL: "http://x", Streams: []string{"pins"}},
+		{URL: "http://x", Shares: Shares{Late: 1.5}},
+		{URL: "http://x", Rate: -1},
 	} {
 		if _, err := New(cfg, quiet()); fault.ExitCode(err) != fault.ExitUsage {
 			t.Errorf("%+v: %v", cfg, err)
@@ -269,7 +279,7 @@ func TestVerifyGivesUpOnAServerThatDoesNotCatchUp(t *testing.T) {
 func TestEventsAreAFunctionOfTheSeed(t *testing.T) {
 	m := newMemory(t)
 	cfg := emulation(m, t)
-	cfg.Shares = Shares{Late: 0.2, Bad: 0.3, Duplicate: 0.1}
+	cfg.Shares = Shares{Late: 0.2, Bad: 0.3, Duplicate: 0.1, Malformed: 0.05, Future: 0.1}
 	e, err := New(cfg, quiet())
 	if err != nil {
 		t.Fatal(err)
@@ -283,8 +293,8 @@ func TestEventsAreAFunctionOfTheSeed(t *testing.T) {
 	for _, stream := range Streams {
 		schema := m.streams[stream].schema
 		for p := range int64(3000) {
-			a, _ := e.gen.event(nil, stream, p, at)
-			b, _ := other.gen.event(nil, stream, p, at)
+			a, _ := e.gen.event(nil, stream, p, when{at: at, width: freshWidth})
+			b, _ := other.gen.event(nil, stream, p, when{at: at, width: freshWidth})
 			if !bytes.Equal(a.body, b.body) || a.id() != b.id() {
 				t.Fatalf("two events of one seed: %s and %s", a.body, b.body)
 			}
@@ -339,6 +349,6 @@ func BenchmarkGeneratePin(b *testing.B) {
 	b.ReportAllocs()
 	var text []byte
 	for p := int64(0); b.Loop(); p++ {
-		_, text = e.gen.event(text[:0], Pin, p, 1_795_000_000_000_000)
+		_, text = e.gen.event(text[:0], Pin, p, when{at: 1_795_000_000_000_000, width: freshWidth})
 	}
 }

@@ -52,7 +52,7 @@ func viewSpecs() []viewSpec {
 			measures: []measureSpec{
 				{name: "posted", agg: "count"},
 				{name: "video", agg: "count", take: one(func(f *facts) bool { return f.video })},
-				{name: "posters", agg: "distinct", text: func(f *facts) string { return f.poster }},
+				{name: "posters", agg: "distinct", text: (*facts).signed},
 				{name: "followers_p50", agg: "percentile", p: 0.5, take: reach},
 				{name: "downloads", agg: "sum", take: func(f *facts) (float64, bool) { return float64(f.downloaded), true }},
 				{name: "reach", agg: "sum", take: reach},
@@ -172,9 +172,9 @@ func (x *expected) add(m *made) {
 	if m.test {
 		return
 	}
-	dims := key(x.spec.of(m.facts))
-	x.minutes.add(x.spec.measures, group{m.time - m.time%microsPerMinute, dims}, m.facts)
-	x.days.add(x.spec.measures, group{time: m.time - m.time%microsPerDay}, m.facts)
+	dims := key(x.spec.of(&m.facts))
+	x.minutes.add(x.spec.measures, group{m.time - m.time%microsPerMinute, dims}, &m.facts)
+	x.days.add(x.spec.measures, group{time: m.time - m.time%microsPerDay}, &m.facts)
 }
 
 func (x figures) add(measures []measureSpec, at group, f *facts) {

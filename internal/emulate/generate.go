@@ -20,7 +20,7 @@ type made struct {
 	body  []byte
 	want  byte  // the fate it must have
 	time  int64 // event time, microseconds
-	facts *facts
+	facts facts
 	test  bool // is_test: in the lake, in no view
 	again bool // to be sent once more, after it was accepted
 }
@@ -36,18 +36,27 @@ type Shares struct {
 	Late      float64 `json:"late"`      // 11 minutes to 2 days old
 	Bad       float64 `json:"bad"`       // to be dead-lettered or rejected
 	Duplicate float64 `json:"duplicate"` // sent again
+	Malformed float64 `json:"malformed"` // no events at all: to be rejected
+	Future    float64 `json:"future"`    // dated ahead: half of them within what is allowed, half to be dead-lettered
+}
+
+// when says which moments a batch's events are made of, in microseconds: they are posted at, and of
+// [at - back - width, at - back].
+type when struct {
+	at, back, width int64
 }
 
 // testShare of events are marked is_test.
 const testShare = 0.005
 
 // generator makes the events of a run. It is a function of its fields, the stream, the number of the
-// post and the moment of its batch; it may be used by many at once.
+// post and the moments of its batch; it may be used by many at once.
 type generator struct {
 	seed   uint64
 	users  int64
 	shares Shares
 	rows   templates
+	people *population
 	names  map[string]string // by stream
 }
 
@@ -56,6 +65,7 @@ func newGenerator(h *header, rows templates) *generator {
 	for _, stream := range Streams {
 		g.names[stream] = h.Run + "-" + stream + "-"
 	}
+	g.people = newPopulation(g, h.Users, rows[Pin])
 	return g
 }
 
@@ -85,36 +95,32 @@ func (g *generator) dice(label string, post int64) dice {
 	return dice(mix(h ^ uint64(post)))
 }
 
-// event makes what post number post sends to the stream in a batch of that moment (microseconds). The
-// body is appended to dst, which is returned.
-func (g *generator) event(dst []byte, stream string, post, at int64) (made, []byte) {
-	both := g.dice("post", post) // the same for the three streams
-	user, row := both.below(g.users), both.below(int64(len(g.rows[Pin])))
+// event makes what post number post sends to the stream in a batch of those moments. The body is
+// appended to dst, which is returned.
+func (g *generator) event(dst []byte, stream string, post int64, w when) (made, []byte) {
+	user, row := g.who(post)
 	d := g.dice(stream, post)
 	if stream == User {
 		row = user % int64(len(g.rows[User]))
 	}
 	t := &g.rows[stream][row]
-	e := made{name: g.names[stream], post: post, want: accepted, time: at - d.below(2_000_000), facts: &t.facts}
+	e := made{name: g.names[stream], post: post, want: accepted, time: w.at - w.back - d.below(w.width), facts: t.facts}
+	e.facts.user = user
 	if d.chance(g.shares.Late) {
-		e.time = at - 11*60_000_000 - d.below(2*86_400_000_000)
+		e.time -= 11*60_000_000 + d.below(2*86_400_000_000)
 	}
 	e.test = d.chance(testShare)
 	e.again = d.chance(g.shares.Duplicate)
-	if stream == Geo {
-		e.time -= e.time % 1_000_000 // its timestamps are whole seconds
-	}
-	moment, tail := e.time, ""
-	if d.chance(g.shares.Bad) {
-		e.again = false
-		moment, tail = spoil(&e, stream, &d, at)
-	}
+	moment, tail := g.oddity(&e, stream, &d, w.at)
 	from := len(dst)
 	dst = append(append(dst, `{"event_id":"`...), e.name...)
 	dst = append(strconv.AppendInt(dst, post, 36), '"')
 	dst = appendMoment(dst, stream, moment)
 	dst = appendLink(dst, stream, e.index(), &d)
 	dst = append(strconv.AppendInt(append(dst, `,"user_id":`...), user, 10), t.tail...)
+	if stream == Pin {
+		dst = appendPoster(dst, t, user)
+	}
 	if e.test {
 		dst = append(dst, `,"is_test":true`...)
 	}
@@ -127,6 +133,44 @@ func (g *generator) event(dst []byte, stream string, post, at int64) (made, []by
 	}
 	e.body = dst[from:len(dst):len(dst)]
 	return e, dst
+}
+
+// oddity makes the event one of those that are not as they should be, if its turn has come. It returns
+// the time that it tells and what its object ends with.
+func (g *generator) oddity(e *made, stream string, d *dice, at int64) (moment int64, tail string) {
+	if d.chance(g.shares.Future) {
+		if e.time = at + soonest + d.below(latest-soonest); d.below(2) == 0 {
+			e.time, e.want, e.again = at+farOff+d.below(microsPerDay), dead, false
+		}
+	}
+	if stream == Geo {
+		e.time -= e.time % 1_000_000 // its timestamps are whole seconds
+	}
+	switch {
+	case d.chance(g.shares.Malformed):
+		e.want, e.again = rejected, false
+	case d.chance(g.shares.Bad):
+		e.again = false
+		return spoil(e, stream, d, at)
+	}
+	return e.time, ""
+}
+
+// How far ahead the times lie of events that are dated in the future, microseconds: a server takes ten
+// minutes, and its clock may be a little off.
+const (
+	soonest = 10_000_000
+	latest  = 8 * 60_000_000
+	farOff  = 3_600_000_000
+)
+
+// appendPoster appends who posted a pin.
+func appendPoster(b []byte, t *template, user int64) []byte {
+	if t.poster == nil {
+		return append(b, `,"poster_name":"User Info Error"`...)
+	}
+	b = append(append(b, `,"poster_name":`...), t.poster...)
+	return append(strconv.AppendInt(b, user, 10), '"')
 }
 
 // appendLink appends what ties the streams together, and a pin's own id.
@@ -176,7 +220,7 @@ func spoil(e *made, stream string, d *dice, at int64) (moment int64, tail string
 	case 2:
 		return noMoment, ""
 	case 3:
-		return at + 3_600_000_000, ""
+		return at + farOff, ""
 	case 4:
 		return 915_148_800_000_000, "" // 1999
 	}

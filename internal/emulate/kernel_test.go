@@ -50,7 +50,7 @@ func foldEvents(t *testing.T, c *metric.Compiled, s *event.Schema, e *Emulator, 
 	d, f := s.NewDecoder(c.Columns(s)), fold.New(c)
 	var blocks []*fold.States
 	for post := range int64(5000) {
-		m, _ := e.gen.event(nil, want.spec.stream, post, at)
+		m, _ := e.gen.event(nil, want.spec.stream, post, when{at: at, width: freshWidth})
 		v := d.Append(&event.Record{Key: span.Key{Log: 1}, Offset: post, Value: m.body, ID: m.id(), Received: at, Schema: 1})
 		if v.Dead() != (m.want != accepted) {
 			t.Fatalf("%s: %+v", m.body, v)

@@ -13,7 +13,7 @@ type batch struct {
 	stream string
 	first  int64
 	n      int
-	at     int64 // microseconds: the moment its event times are made of
+	when
 }
 
 // drain is how long a request under way may go on after the end.
@@ -68,7 +68,8 @@ func (e *Emulator) dispatch(ctx context.Context, batches chan<- batch) {
 	left, streams := e.cfg.Events, int64(len(e.cfg.Streams))
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	due := time.Now()
+	begin := time.Now()
+	due, days := begin, newCalendar(e.cfg.Pace, begin)
 	for k := int64(0); e.cfg.Events == 0 || left > 0; k++ {
 		select {
 		case <-timer.C:
@@ -81,6 +82,7 @@ func (e *Emulator) dispatch(ctx context.Context, batches chan<- batch) {
 		}
 		b := batch{number: k, stream: e.cfg.Streams[k%streams], first: k / streams * int64(e.cfg.BatchSize), n: int(n)}
 		b.at = time.Now().UnixMicro()
+		b.back, b.width = days.back(1 - float64(left)/float64(max(e.cfg.Events, 1)))
 		select {
 		case batches <- b:
 		case <-ctx.Done():
@@ -88,7 +90,11 @@ func (e *Emulator) dispatch(ctx context.Context, batches chan<- batch) {
 		}
 		left -= n
 		if e.cfg.Rate > 0 {
-			due = due.Add(time.Duration(float64(n) / e.cfg.Rate * float64(time.Second)))
+			rate := e.cfg.Rate
+			if days == nil { // else the rhythm is in the times, not in the posting
+				rate *= e.cfg.Pace.factor(due, due.Sub(begin))
+			}
+			due = due.Add(time.Duration(float64(n) / rate * float64(time.Second)))
 			if late := time.Since(due); late > time.Second {
 				due = due.Add(late) // what the server could not take is not made up for
 			}
@@ -103,7 +109,7 @@ func (e *Emulator) send(ctx, posting context.Context, b batch, truth *truthWrite
 	todo := make([]*made, b.n)
 	text := make([]byte, 0, b.n*1024)
 	for i := range events {
-		events[i], text = e.gen.event(text, b.stream, b.first+int64(i), b.at)
+		events[i], text = e.gen.event(text, b.stream, b.first+int64(i), b.when)
 		todo[i] = &events[i]
 	}
 	if err := truth.intend(b); err != nil {

@@ -27,23 +27,33 @@ type facts struct {
 	downloaded               int64
 	followers                int64
 	followed                 bool   // followers is known
-	poster                   string // "" when unknown
+	poster                   string // of the row; "" when unknown
+	user                     int64
 
 	latitude, longitude float64
 	age                 int64
 }
 
+// signed is the name that a pin is posted under, "" when unknown: the row's, and whose it is.
+func (f *facts) signed() string {
+	if f.poster == "" {
+		return ""
+	}
+	return f.poster + " " + strconv.FormatInt(f.user, 10)
+}
+
 // template is a row of the demonstration, ready to become events.
 type template struct {
-	facts facts
-	tail  []byte // members that every event of the row has, from the comma before the first on
+	facts  facts
+	tail   []byte // members that every event of the row has, from the comma before the first on
+	poster []byte // of a pin, as JSON up to where the user's number goes; nil: unknown
 }
 
 // templates are the rows by stream. Pin and geo rows of one number belong together.
 type templates map[string][]template
 
 // own are the members that differ from event to event.
-var own = []string{"index", "ind", "unique_id", "timestamp"}
+var own = []string{"index", "ind", "unique_id", "timestamp", "poster_name"}
 
 func loadTemplates() (templates, error) {
 	demo, err := project.Demo()
@@ -61,7 +71,14 @@ func loadTemplates() (templates, error) {
 			if err != nil {
 				return nil, fmt.Errorf("reading row %d of %s: %w", i+1, stream, err)
 			}
-			out[stream] = append(out[stream], template{facts: f, tail: tail})
+			t := template{facts: f, tail: tail}
+			if f.poster != "" {
+				if t.poster, err = json.Marshal(f.poster + " "); err != nil {
+					return nil, err
+				}
+				t.poster = t.poster[:len(t.poster)-1]
+			}
+			out[stream] = append(out[stream], t)
 		}
 	}
 	if len(out[Pin]) == 0 || len(out[Pin]) != len(out[Geo]) || len(out[User]) == 0 {

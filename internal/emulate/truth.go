@@ -19,7 +19,7 @@ import (
 // fates when they are known; so a file whose writer was killed says what may or may not have arrived.
 
 // truthFormat is the version of the format.
-const truthFormat = 1
+const truthFormat = 2 // 1 had no sessions, one poster a row
 
 // header begins a run.
 type header struct {
@@ -38,13 +38,15 @@ type line struct {
 	First  int64  `json:"p,omitempty"`
 	N      int    `json:"n,omitempty"`
 	At     int64  `json:"at,omitempty"`
+	Back   int64  `json:"back,omitempty"`
+	Width  int64  `json:"w,omitempty"` // freshWidth if there is none
 	Fates  string `json:"f,omitempty"` // run-length: 497a1d2r
 	Copies int    `json:"c,omitempty"` // that may be stored beside
 }
 
 // Kinds of line.
 const (
-	lineIntend      = "intend"       // s, p, n, at: a batch is about to be sent
+	lineIntend      = "intend"       // s, p, n, at, back, w: a batch is about to be sent
 	lineSettle      = "settle"       // f, c: its fates
 	lineIntendAgain = "intend-again" // n: of its events will be sent once more
 	lineSettleAgain = "settle-again" // n: of them were accepted, c
@@ -104,7 +106,11 @@ func (w *truthWriter) write(v any) error {
 }
 
 func (w *truthWriter) intend(b batch) error {
-	return w.write(line{Kind: lineIntend, Batch: b.number, Stream: b.stream, First: b.first, N: b.n, At: b.at})
+	l := line{Kind: lineIntend, Batch: b.number, Stream: b.stream, First: b.first, N: b.n, At: b.at, Back: b.back}
+	if b.width != freshWidth {
+		l.Width = b.width
+	}
+	return w.write(l)
 }
 
 func (w *truthWriter) settle(b batch, fates []byte, copies int) error {
@@ -241,7 +247,11 @@ func (r *run) add(byNumber map[int64]*settled, l *line) error {
 	}
 	switch l.Kind {
 	case lineIntend:
-		b = &settled{batch: batch{number: l.Batch, stream: l.Stream, first: l.First, n: l.N, at: l.At}, open: true}
+		w := when{at: l.At, back: l.Back, width: l.Width}
+		if w.width == 0 {
+			w.width = freshWidth
+		}
+		b = &settled{batch: batch{number: l.Batch, stream: l.Stream, first: l.First, n: l.N, when: w}, open: true}
 		byNumber[l.Batch] = b
 		r.batches = append(r.batches, b)
 	case lineSettle:

@@ -142,7 +142,7 @@ func (v *verifier) each(fn func(stream string, m *made, fate byte)) {
 					fate = b.fates[i]
 				}
 				var m made
-				m, text = g.event(text[:0], b.stream, b.first+int64(i), b.at)
+				m, text = g.event(text[:0], b.stream, b.first+int64(i), b.when)
 				fn(b.stream, &m, fate)
 			}
 		}
