@@ -92,7 +92,7 @@ func (e *env) fastapi(ctx context.Context, shared, workers, conns int) (_ *poste
 		return nil, err
 	}
 	defer admin.Close()
-	if _, err := admin.EnsureTopic(ctx, "peer", 2, -1); err != nil {
+	if _, _, err := admin.EnsureTopic(ctx, kafkalog.TopicSpec{Name: "peer", Partitions: 2}); err != nil {
 		return nil, err
 	}
 	text, err := peerFiles.ReadFile("peer/app.py")

@@ -19,22 +19,66 @@ the API and the page. It applies what the project's files add; the rest it print
 		Example: "  pinflow up --demo\n  pinflow up --data /var/lib/pinflow --listen 127.0.0.1:8081",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p, err := c.load(flags.given()...)
-			if err != nil {
-				return err
-			}
-			greeting := c.stderr
-			if c.quiet {
-				greeting = io.Discard
-			}
-			a, err := app.New(app.Config{Project: p, Version: buildVersion().Version, Demo: demo, Log: c.logger(), Out: greeting})
-			if err != nil {
-				return err
-			}
-			return a.Run(cmd.Context())
+			return c.runUnits(cmd, flags, app.Units{}, demo)
 		},
 	}
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&demo, "demo", false, "post the demonstration's pins, geolocations and users to it")
 	return cmd
+}
+
+// runUnits runs a process until it is told to stop.
+func (c *cli) runUnits(cmd *cobra.Command, flags *settingFlags, units app.Units, demo bool) error {
+	p, err := c.load(flags.given()...)
+	if err != nil {
+		return err
+	}
+	greeting := c.stderr
+	if c.quiet {
+		greeting = io.Discard
+	}
+	a, err := app.New(app.Config{Project: p, Units: units, Version: buildVersion().Version, Demo: demo, Log: c.logger(), Out: greeting})
+	if err != nil {
+		return err
+	}
+	return a.Run(cmd.Context())
+}
+
+// unitCommand runs one unit. Any number of such processes share a log on Kafka and a ledger.
+func (c *cli) unitCommand(name, short, long string, units app.Units) *cobra.Command {
+	flags := &settingFlags{}
+	cmd := &cobra.Command{
+		Use:   name,
+		Short: short,
+		Long: long + `
+
+Needs log.kind: kafka: the embedded log lives inside of pinflow up. Any number of these processes may run; those
+of one host may share a ledger on SQLite. Streams and views are the ledger's: a unit that finds none brings
+the project's, later changes are made by pinflow apply.`,
+		Example: "  pinflow " + name + " --config pinflow.yaml --listen 127.0.0.1:8081",
+		Args:    arguments(),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return c.runUnits(cmd, flags, units, false) },
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+func (c *cli) collectCommand() *cobra.Command {
+	return c.unitCommand("collect", "Run the front door alone: takes events, puts them on the log",
+		"Run the front door alone: it takes events over HTTP and answers when they are durable on the log.", app.Units{Collect: true})
+}
+
+func (c *cli) batchCommand() *cobra.Command {
+	return c.unitCommand("batch", "Run the batch unit alone: log to lake",
+		"Run the batch unit alone: it writes the log's records into the lake's tables, and keeps the tables in shape.", app.Units{Batch: true})
+}
+
+func (c *cli) liveCommand() *cobra.Command {
+	return c.unitCommand("live", "Run the live unit alone: log to numbers",
+		"Run the live unit alone: it folds the log's records into the numbers of the views, and compacts them.", app.Units{Live: true})
+}
+
+func (c *cli) serveCommand() *cobra.Command {
+	return c.unitCommand("serve", "Run API and page alone",
+		"Run the API and the page alone, with the marks that tell how fresh every number is.", app.Units{Serve: true})
 }

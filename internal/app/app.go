@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -22,9 +21,11 @@ import (
 	"github.com/pinflow/pinflow/internal/kafkalog"
 )
 
-// Config of a process that runs everything: `pinflow up`, and the tests.
+// Config of a process: `pinflow up` and the tests run everything, `pinflow collect`, `batch`, `live` and
+// `serve` one unit.
 type Config struct {
 	Project *config.Project
+	Units   Units // zero: all
 	Version string
 	Demo    bool
 	Log     *slog.Logger
@@ -57,7 +58,10 @@ func New(cfg Config) (*App, error) {
 	if cfg.Project == nil || cfg.Log == nil {
 		return nil, errors.New("app: a project and a logger are required")
 	}
-	if err := supported(cfg.Project.Settings); err != nil {
+	if cfg.Units == (Units{}) {
+		cfg.Units = allUnits
+	}
+	if err := supported(cfg.Project.Settings, cfg.Units); err != nil {
 		return nil, err
 	}
 	if cfg.Out == nil {
@@ -96,45 +100,6 @@ func (a *App) Run(ctx context.Context) (err error) {
 	return supervise(ctx, a.log, a.cfg.StopBudget, stages...)
 }
 
-// owner names this process in the ledger. Whoever has the data folder's lock is its one owner, so a
-// lease that a killed process left is taken over at once.
-func (p *parts) owner() string { return "up:" + p.cfg.Project.Settings.Data }
-
-// greet says where everything is.
-func (p *parts) greet() {
-	url := "http://" + p.http.Addr().String()
-	s := p.cfg.Project.Settings
-	stream, body := "pin", `{"category":"travel","title":"hello"}`
-	if len(p.cfg.Project.Streams) > 0 && !p.cfg.Project.BuiltIn {
-		stream, body = p.cfg.Project.Streams[0].Name, "{}"
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "this machine"
-	}
-	p.noteAddress(url)
-	text := fmt.Sprintf(`
-pinflow %s runs on %s
-
-  page   %s
-  API    %s/openapi.json
-  Kafka  %s
-  data   %s
-
-post an event:
-
-  curl -i %s/v1/streams/%s/events -d '%s'
-
-stop with Ctrl-C
-`, p.cfg.Version, host, url, url, p.broker.Addr(), s.Data, url, stream, body)
-	if p.cfg.Demo {
-		text += fmt.Sprintf("\nthe demonstration is posting pins, geolocations and users; watch them at\n\n  %s/explore/pins?by=category&from=now-15m\n", url)
-	}
-	if _, err := io.WriteString(p.cfg.Out, text); err != nil {
-		p.log.Warn("telling where everything is", "error", err)
-	}
-}
-
 // noteAddress leaves the address in the data folder, where the commands look: a port that was taken has
 // given way to another.
 func (p *parts) noteAddress(url string) {
@@ -147,10 +112,10 @@ func (p *parts) noteAddress(url string) {
 }
 
 // supported refuses settings of what this version cannot do: a URL would be taken for a file's name.
-func supported(s config.Settings) error {
-	if s.Log.Kind != config.Embedded {
-		return fault.New(fault.Config, "not_supported", "log.kind %s: this version runs on the embedded log only", s.Log.Kind).
-			WithAdvice("leave log.kind out, or set it to embedded")
+func supported(s config.Settings, units Units) error {
+	if s.Log.Kind == config.Embedded && !units.all() {
+		return fault.New(fault.Config, "needs_kafka", "pinflow %s runs one unit, and the embedded log lives inside of pinflow up", units.name()).
+			WithAdvice("set log.kind: kafka and log.brokers, or run everything with: pinflow up")
 	}
 	if scheme, _, url := strings.Cut(s.Lake.Warehouse, "://"); url {
 		return fault.New(fault.Config, "not_supported", "lake.warehouse %s://…: this version keeps the lake on the local disk only", scheme).

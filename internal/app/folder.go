@@ -52,7 +52,25 @@ func openFolder(path string) (*folder, error) {
 	return f, nil
 }
 
+// useFolder makes the data folder if need be, for a process that shares it with others.
+func useFolder(path string) (*folder, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("finding the data folder: %w", err)
+	}
+	if err := os.MkdirAll(abs, 0o755); err != nil {
+		return nil, folderFault(abs, err)
+	}
+	return &folder{path: abs}, nil
+}
+
+// held tells whether this process has the folder for itself.
+func (f *folder) held() bool { return f.lock != nil }
+
 func (f *folder) close() error {
+	if f.lock == nil {
+		return nil
+	}
 	if err := f.lock.Unlock(); err != nil {
 		return fmt.Errorf("unlocking the data folder: %w", err)
 	}

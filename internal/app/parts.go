@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"path/filepath"
+	"strings"
 
-	"github.com/pinflow/pinflow/internal/batch"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/icelake"
 	"github.com/pinflow/pinflow/internal/kafkalog"
@@ -22,14 +21,14 @@ type parts struct {
 
 	folder *folder
 	ledger *sqlledger.DB
-	lake   *icelake.Lake
-	broker *kafkalog.Broker
+	lake   *icelake.Lake // nil in a unit that does not need it
+	broker *kafkalog.Broker // nil on a Kafka cluster
 	wire   kafkalog.Config // how our own clients reach the log
 	admin  *kafkalog.Admin
-	door   *kafkalog.Producer
+	door   *kafkalog.Producer // nil without the collector
 	http   net.Listener
 
-	batched *batch.Metrics
+	name    string // owner
 
 	closers []func() error
 }
@@ -48,9 +47,13 @@ func (p *parts) close() error {
 
 // open opens the stores, the log and the port, and brings the project into them.
 func (p *parts) open(ctx context.Context) error {
-	s := p.cfg.Project.Settings
+	s, units := p.cfg.Project.Settings, p.cfg.Units
 	var err error
-	if p.folder, err = openFolder(s.Data); err != nil {
+	open := useFolder
+	if units.all() {
+		open = openFolder
+	}
+	if p.folder, err = open(s.Data); err != nil {
 		return err
 	}
 	p.onClose(p.folder.close)
@@ -58,14 +61,16 @@ func (p *parts) open(ctx context.Context) error {
 		return p.explain(fmt.Errorf("opening the ledger: %w", err))
 	}
 	p.onClose(p.ledger.Close)
-	if p.lake, err = icelake.Open(ctx, icelake.Config{Warehouse: s.Lake.Warehouse, Catalog: s.Lake.Catalog, Log: p.log}); err != nil {
-		return p.explain(fmt.Errorf("opening the lake: %w", err))
+	if units.Batch || units.Serve {
+		if p.lake, err = icelake.Open(ctx, icelake.Config{Warehouse: s.Lake.Warehouse, Catalog: s.Lake.Catalog, Log: p.log}); err != nil {
+			return p.explain(fmt.Errorf("opening the lake: %w", err))
+		}
+		p.onClose(p.lake.Close)
 	}
-	p.onClose(p.lake.Close)
 	if err := p.openLog(ctx); err != nil {
 		return p.explain(err)
 	}
-	if p.http, err = listen(p.cfg.Listen, s.Listen, p.cfg.Project.Chosen("listen"), "the page and the API", "--listen", p.log); err != nil {
+	if p.http, err = listen(p.cfg.Listen, p.address(), p.cfg.Project.Chosen("listen"), units.serves(), "--listen", p.log); err != nil {
 		return err
 	}
 	p.onClose(func() error {
@@ -74,38 +79,28 @@ func (p *parts) open(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err := bring(ctx, p.cfg.Project, p.ledger, p.admin, p.lake, p.log); err != nil {
+	if err := p.bring(ctx); err != nil {
 		return p.explain(err)
+	}
+	if units.Collect {
+		return p.openDoor(ctx)
 	}
 	return nil
 }
 
-// openLog starts the embedded broker and its clients.
-func (p *parts) openLog(ctx context.Context) error {
-	s := p.cfg.Project.Settings
-	var err error
-	p.broker, err = kafkalog.OpenBroker(ctx, kafkalog.BrokerConfig{
-		Dir: filepath.Join(s.Data, "log"), Listen: s.Log.Listen, Cap: s.Log.Cap,
-		ListenFn: func(_, addr string) (net.Listener, error) {
-			return listen(p.cfg.Listen, addr, p.cfg.Project.Chosen("log.listen"), "Kafka clients", "--log-listen", p.log)
-		},
-	}, p.log)
+// address is where this process listens. The project's address is that of the front door and the page: a
+// unit that is only probed leaves it to them, and takes any free port unless it was given one itself.
+func (p *parts) address() string {
+	addr, origin := p.cfg.Project.Settings.Listen, p.cfg.Project.Origin("listen")
+	own := strings.HasPrefix(origin, "flag ") || strings.HasPrefix(origin, "env ")
+	if u := p.cfg.Units; own || u.Collect || u.Serve {
+		return addr
+	}
+	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
-		return fmt.Errorf("opening the log: %w", err)
+		return addr
 	}
-	p.onClose(p.broker.Close)
-	p.wire = p.cfg.Wire(p.broker, p.broker.Client())
-	if p.admin, err = kafkalog.NewAdmin(p.wire, p.log); err != nil {
-		return err
-	}
-	p.onClose(func() error { p.admin.Close(); return nil })
-	client := p.wire
-	client.MaxInFlight = s.Limits.InFlight
-	if p.door, err = kafkalog.NewProducer(client, p.log); err != nil {
-		return err
-	}
-	p.onClose(func() error { p.door.Close(); return nil })
-	return nil
+	return net.JoinHostPort(host, "0")
 }
 
 // explain gives faults of the data folder that come from deep below the words of the folder.

@@ -19,86 +19,125 @@ import (
 	"github.com/pinflow/pinflow/web"
 )
 
-// stages builds the units on the open parts. Their order is that of stopping.
+// stages builds the process's units on the open parts. Their order is that of stopping: what speaks HTTP,
+// then what reads the log, then the jobs, so that what the units sealed is committed.
 func (p *parts) stages(ctx context.Context) ([]stage, error) {
-	marks := days.New(p.owner(), p.cfg.MarkEvery, p.log.With("job", "marks"), p.ledger, p.admin.HighWatermarks)
-	door, err := p.frontDoor(ctx, status.New(p.ledger, p.admin.HighWatermarks, marks.Missing))
+	u := p.cfg.Units
+	marks := days.New(p.owner(), p.cfg.MarkEvery, p.log.With("job", "marks"), p.ledger, ends(p.admin))
+	door, err := p.frontDoor(ctx, status.New(p.ledger, ends(p.admin), marks.Missing))
 	if err != nil {
 		return nil, err
 	}
-	units, err := p.units()
-	if err != nil {
-		return nil, err
+	var readers, jobs stage
+	if u.Live {
+		if readers, jobs, err = p.liveUnit(readers, jobs); err != nil {
+			return nil, err
+		}
 	}
-	jobs, err := p.jobs()
-	if err != nil {
-		return nil, err
+	if u.Batch {
+		if readers, jobs, err = p.batchUnit(readers, jobs); err != nil {
+			return nil, err
+		}
 	}
-	return []stage{door, units, append(jobs, role{"marks", marks.Run})}, nil
+	if u.Serve {
+		jobs = append(jobs, role{"marks", marks.Run})
+	}
+	if p.broker != nil {
+		t := &truncator{every: cmp.Or(p.cfg.JobEvery, 5*time.Second), log: p.log, store: p.ledger, truncate: p.broker.Truncate}
+		jobs = append(jobs, role{"truncator", t.run})
+	} else if u.Collect || u.Live || u.Batch { // the embedded log lets nobody remove a topic
+		w := &watch{every: cmp.Or(p.cfg.WatchEvery, time.Second), log: p.log, led: p.ledger, topics: p.admin.Topics, reads: u.Live || u.Batch}
+		if p.door != nil {
+			w.refuse = p.door.Refuse
+		}
+		jobs = append(jobs, role{"topics", w.run})
+	}
+	return []stage{door, readers, jobs}, nil
 }
 
-// units are the two readers of the log.
-func (p *parts) units() (stage, error) {
+// group is the name of a unit's consumer group.
+func (p *parts) group(unit string) string { return p.cfg.Project.Settings.Log.Group + "-" + unit }
+
+// liveUnit adds the live unit and its jobs.
+func (p *parts) liveUnit(readers, jobs stage) (stage, stage, error) {
 	l, err := live.New(live.Config{Owner: p.owner(), FlushEvery: p.cfg.FlushEvery, WatchEvery: p.cfg.WatchEvery}, p.log.With("unit", "live"),
-		live.NewMetrics(p.cfg.Registry), p.ledger, Opener(p.wire, p.admin, "pinflow-live", p.log))
+		live.NewMetrics(p.cfg.Registry), p.ledger, Opener(p.wire, p.admin, p.group("live"), p.log))
 	if err != nil {
-		return nil, err
-	}
-	b, err := batch.New(batch.Config{Owner: p.owner(), StageEvery: p.cfg.StageEvery, WatchEvery: p.cfg.WatchEvery}, p.log.With("unit", "batch"),
-		p.batchMetrics(), p.ledger, p.lake, Opener(p.wire, p.admin, "pinflow-batch", p.log))
-	if err != nil {
-		return nil, err
-	}
-	return stage{{"live unit", l.Run}, {"batch unit", b.Run}}, nil
-}
-
-// jobs are the singletons; they stop last, so that what the units sealed is committed.
-func (p *parts) jobs() (stage, error) {
-	committer, err := batch.NewCommitter(batch.CommitterConfig{Owner: p.owner(), Every: p.cfg.CommitEvery}, p.log.With("job", "committer"), p.batchMetrics(), p.ledger, p.lake)
-	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	compactor, err := live.NewCompactor(p.owner(), p.cfg.JobEvery, p.log.With("job", "compactor"), p.ledger)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	t := &truncator{every: cmp.Or(p.cfg.JobEvery, 5*time.Second), log: p.log, store: p.ledger, truncate: p.broker.Truncate}
-	return stage{{"committer", committer.Run}, {"compactor", compactor.Run}, {"truncator", t.run}}, nil
+	return append(readers, role{"live unit", l.Run}), append(jobs, role{"compactor", compactor.Run}), nil
+}
+
+// batchUnit adds the batch unit and its jobs.
+func (p *parts) batchUnit(readers, jobs stage) (stage, stage, error) {
+	m := batch.NewMetrics(p.cfg.Registry)
+	b, err := batch.New(batch.Config{Owner: p.owner(), StageEvery: p.cfg.StageEvery, WatchEvery: p.cfg.WatchEvery}, p.log.With("unit", "batch"),
+		m, p.ledger, p.lake, Opener(p.wire, p.admin, p.group("batch"), p.log))
+	if err != nil {
+		return nil, nil, err
+	}
+	committer, err := batch.NewCommitter(batch.CommitterConfig{Owner: p.owner(), Every: p.cfg.CommitEvery}, p.log.With("job", "committer"), m, p.ledger, p.lake)
+	if err != nil {
+		return nil, nil, err
+	}
+	return append(readers, role{"batch unit", b.Run}), append(jobs, role{"committer", committer.Run}), nil
 }
 
 // frontDoor is what speaks HTTP: it stops first, and the demonstration, which speaks to it, before.
 func (p *parts) frontDoor(ctx context.Context, reporter *status.Reporter) (stage, error) {
 	s := p.cfg.Project.Settings
-	collector := collect.New(collect.Config{Event: s.Limits.Event, Batch: s.Limits.Batch, InFlight: s.Limits.InFlight, Refresh: p.cfg.WatchEvery},
-		p.log.With("unit", "collect"), collect.NewMetrics(p.cfg.Registry), p.door, p.ledger)
-	if err := collector.Refresh(ctx); err != nil {
-		return nil, fmt.Errorf("reading the catalogue for the collector: %w", err)
+	deps := httpapi.Deps{Registry: p.cfg.Registry, Checks: []httpapi.Check{
+		{Name: "ledger", Check: func(ctx context.Context) error { _, err := p.ledger.Epochs(ctx); return err }},
+		{Name: "log", Check: p.logReady},
+	}}
+	if p.lake != nil {
+		deps.Checks = append(deps.Checks, httpapi.Check{Name: "lake", Check: func(ctx context.Context) error { _, err := p.lake.Tables(ctx); return err }})
 	}
-	engine, err := query.New(query.Config{Wait: days.Wait}, p.ledger, time.Now)
+	cfg := httpapi.Config{Version: p.cfg.Version, Body: s.Limits.Body, InFlight: s.Limits.InFlight}
+	var door stage
+	if p.cfg.Units.Serve {
+		if err := p.serveUnit(&cfg, &deps, reporter); err != nil {
+			return nil, err
+		}
+	}
+	if p.cfg.Units.Collect {
+		collector := collect.New(collect.Config{Event: s.Limits.Event, Batch: s.Limits.Batch, InFlight: s.Limits.InFlight, Refresh: p.cfg.WatchEvery},
+			p.log.With("unit", "collect"), collect.NewMetrics(p.cfg.Registry), p.door, p.ledger)
+		if err := collector.Refresh(ctx); err != nil {
+			return nil, fmt.Errorf("reading the catalogue for the collector: %w", err)
+		}
+		deps.Collector = collector
+		door = append(door, role{"collector", collector.Run})
+	}
+	api, err := httpapi.New(cfg, p.log.With("unit", "http"), deps)
 	if err != nil {
 		return nil, err
 	}
-	page, err := web.Files()
-	if err != nil {
-		return nil, fmt.Errorf("opening the page: %w", err)
-	}
-	api, err := httpapi.New(httpapi.Config{Version: p.cfg.Version, Page: page, Body: s.Limits.Body, InFlight: s.Limits.InFlight}, p.log.With("unit", "http"), httpapi.Deps{
-		Collector: collector, Querier: engine, Catalogue: p.ledger, Days: p.ledger, Lake: p.lake,
-		Status: reporter, Feed: httpapi.NewLedgerFeed(p.ledger), Registry: p.cfg.Registry,
-		Checks: []httpapi.Check{
-			{Name: "ledger", Check: func(ctx context.Context) error { _, err := p.ledger.Epochs(ctx); return err }},
-			{Name: "log", Check: func(context.Context) error { return p.broker.Room(0) }},
-			{Name: "lake", Check: func(ctx context.Context) error { _, err := p.lake.Tables(ctx); return err }},
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	door := stage{{"HTTP server", serve(api.Server(""), p, api.Close)}, {"collector", collector.Run}}
+	door = append(door, role{"HTTP server", serve(api.Server(""), p, api.Close)})
 	if p.cfg.Demo {
 		door = append(door, role{"demonstration", p.demo})
 	}
 	return door, nil
+}
+
+// serveUnit adds what answers questions.
+func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *status.Reporter) error {
+	engine, err := query.New(query.Config{Wait: days.Wait}, p.ledger, time.Now)
+	if err != nil {
+		return err
+	}
+	page, err := web.Files()
+	if err != nil {
+		return fmt.Errorf("opening the page: %w", err)
+	}
+	cfg.Page = page
+	deps.Querier, deps.Catalogue, deps.Days, deps.Lake = engine, p.ledger, p.ledger, p.lake
+	deps.Status, deps.Feed = reporter, httpapi.NewLedgerFeed(p.ledger)
+	return nil
 }
 
 // demo posts the demonstration's events to our own front door until it closes.
@@ -123,14 +162,6 @@ const (
 	demoRate  = 60 // events a second
 	demoUsers = 500
 )
-
-// batchMetrics are shared by the batch unit's two halves.
-func (p *parts) batchMetrics() *batch.Metrics {
-	if p.batched == nil {
-		p.batched = batch.NewMetrics(p.cfg.Registry)
-	}
-	return p.batched
-}
 
 // serve runs an HTTP server on the listener until ctx ends, then lets requests in progress end.
 func serve(srv *http.Server, p *parts, closeStreams func()) func(context.Context) error {

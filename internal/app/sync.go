@@ -24,30 +24,38 @@ type catalogue interface {
 	PositionsOf(ctx context.Context, unit ledger.Unit) (span.Vector, error)
 }
 
+// bring brings the project into ledger, log and lake. A process that runs everything applies what `up`
+// applies by itself; a unit takes streams and views from the ledger, and only a ledger that has none yet
+// gets the project's, whichever unit is first.
+func (p *parts) bring(ctx context.Context) error {
+	for {
+		snap, err := p.ledger.Load(ctx)
+		if err != nil {
+			return fmt.Errorf("reading the catalogue: %w", err)
+		}
+		if !p.cfg.Units.all() && len(snap.Streams) > 0 {
+			return prepare(ctx, p.cfg.Project, snap, p.ledger, p.admin, p.lake)
+		}
+		err = bring(ctx, p.cfg.Project, snap, p.ledger, p.admin, p.lake, p.log)
+		if err == nil || !fault.Is(err, fault.Stale) {
+			return err
+		}
+		p.log.Debug("another process was faster", "cause", err)
+	}
+}
+
 // bring makes the ledger, the log and the lake run what the project's files say, as far as `up` does
 // so by itself: new streams, new fields, new views and metadata. The rest is printed and goes on as it
 // runs.
-func bring(ctx context.Context, p *config.Project, led catalogue, admin *kafkalog.Admin, lake *icelake.Lake, log *slog.Logger) error {
+func bring(ctx context.Context, p *config.Project, snap *ledger.Snapshot, led catalogue, admin *kafkalog.Admin, lake *icelake.Lake, log *slog.Logger) error {
+	if err := apply(ctx, led, plan.Streams(p.EventStreams(), snap), snap, log); err != nil {
+		return err
+	}
 	snap, err := led.Load(ctx)
 	if err != nil {
 		return fmt.Errorf("reading the catalogue: %w", err)
 	}
-	if err := apply(ctx, led, plan.Streams(p.EventStreams(), snap), snap, log); err != nil {
-		return err
-	}
-	if snap, err = led.Load(ctx); err != nil {
-		return fmt.Errorf("reading the catalogue: %w", err)
-	}
-	for i := range snap.Streams {
-		s := &snap.Streams[i]
-		if err := bringStream(ctx, s, snap, led, admin, lake); err != nil {
-			return fmt.Errorf("preparing stream %s: %w", s.Name, err)
-		}
-	}
-	if err := lake.EnsureTable(ctx, lakedef.DeadLetterTable()); err != nil {
-		return err
-	}
-	if err := logHoldsWhatWasRead(ctx, snap, led, admin); err != nil {
+	if err := prepare(ctx, p, snap, led, admin, lake); err != nil {
 		return err
 	}
 	if snap, err = led.Load(ctx); err != nil {
@@ -58,6 +66,23 @@ func bring(ctx context.Context, p *config.Project, led catalogue, admin *kafkalo
 		return err
 	}
 	return apply(ctx, led, plan.Views(views, snap), snap, log)
+}
+
+// prepare makes the topics, logs and tables that the catalogue's streams need, and checks those that are
+// there. lake is nil in a process that has none.
+func prepare(ctx context.Context, p *config.Project, snap *ledger.Snapshot, led catalogue, admin *kafkalog.Admin, lake *icelake.Lake) error {
+	for i := range snap.Streams {
+		s := &snap.Streams[i]
+		if err := bringStream(ctx, s, snap, led, admin, lake, p.Settings.Log); err != nil {
+			return fmt.Errorf("preparing stream %s: %w", s.Name, err)
+		}
+	}
+	if lake != nil {
+		if err := lake.EnsureTable(ctx, lakedef.DeadLetterTable()); err != nil {
+			return err
+		}
+	}
+	return logHoldsWhatWasRead(ctx, snap, led, admin)
 }
 
 // apply composes what may be applied by itself and says what is not.
@@ -81,28 +106,35 @@ func apply(ctx context.Context, led ledger.Catalogue, changes []plan.Change, sna
 	return nil
 }
 
-// bringStream makes the stream's topics and table, and registers the topics as logs.
-func bringStream(ctx context.Context, s *ledger.Stream, snap *ledger.Snapshot, led ledger.Catalogue, admin *kafkalog.Admin, lake *icelake.Lake) error {
+// bringStream makes the stream's topics and table, and registers the topics as logs. A topic that the
+// ledger knows already is not made again: its records would be other ones.
+func bringStream(ctx context.Context, s *ledger.Stream, snap *ledger.Snapshot, led ledger.Catalogue, admin *kafkalog.Admin, lake *icelake.Lake, how config.Log) error {
 	def := s.Schemas[len(s.Schemas)-1].Definition
-	for _, t := range []struct {
-		name       string
-		partitions int32
-		dead       bool
-	}{{def.Topic, def.Partitions, false}, {def.DeadTopic(), 1, true}} {
-		topic, err := admin.EnsureTopic(ctx, t.name, t.partitions, -1)
+	specs := TopicsOf(&def, how)
+	for _, dead := range []bool{false, true} {
+		spec := specs[dead]
+		if l := openLog(snap, s.Name, dead); l != nil {
+			if err := logIsThere(ctx, *l, admin); err != nil {
+				return err
+			}
+			continue
+		}
+		topic, made, err := admin.EnsureTopic(ctx, spec)
 		if err != nil {
 			return err
 		}
-		l := ledger.Log{
-			Kind: ledger.KindKafka, Stream: s.Name, Dead: t.dead, Topic: t.name,
+		if !made && topic.Partitions != spec.Partitions {
+			return topicDiffers(s.Name, dead, spec, topic)
+		}
+		if _, err := led.AddLog(ctx, ledger.Log{
+			Kind: ledger.KindKafka, Stream: s.Name, Dead: dead, Topic: spec.Name,
 			ClusterID: topic.ClusterID, TopicID: topic.TopicID, Partitions: topic.Partitions,
+		}); err != nil {
+			return fmt.Errorf("registering topic %s: %w", spec.Name, err)
 		}
-		if err := sameLog(snap, l); err != nil {
-			return err
-		}
-		if _, err := led.AddLog(ctx, l); err != nil {
-			return fmt.Errorf("registering topic %s: %w", t.name, err)
-		}
+	}
+	if lake == nil {
+		return nil
 	}
 	schema, err := event.Compile(def, s.Schemas[len(s.Schemas)-1].Version)
 	if err != nil {
@@ -115,23 +147,30 @@ func bringStream(ctx context.Context, s *ledger.Stream, snap *ledger.Snapshot, l
 	return lake.EnsureTable(ctx, lakedef.StreamTable(schema, kept))
 }
 
-// sameLog refuses a topic that was made anew: its offsets mean something else than the ledger's.
-func sameLog(snap *ledger.Snapshot, l ledger.Log) error {
-	for _, have := range snap.Logs {
-		open := have.Kind == ledger.KindKafka && have.ClosedAt.IsZero() && have.Topic == l.Topic
-		if !open {
-			continue
-		}
-		if have.ClusterID != l.ClusterID || have.TopicID != l.TopicID {
-			return fault.New(fault.Config, "topic_recreated", "topic %s was made anew: the ledger knows %s of cluster %s, the log has %s of cluster %s",
-				l.Topic, have.TopicID, have.ClusterID, l.TopicID, l.ClusterID).
-				WithAdvice("put the log's folder back as it was, or start with an empty data folder")
-		}
-		if have.Partitions != l.Partitions {
-			return fault.New(fault.Config, "partitions_differ", "topic %s has %d partitions, the ledger names %d", l.Topic, l.Partitions, have.Partitions)
+// openLog is the open log of a stream, or of its dead letters; nil if there is none yet.
+func openLog(snap *ledger.Snapshot, stream string, dead bool) *ledger.Log {
+	for i, l := range snap.Logs {
+		if l.Stream == stream && l.Dead == dead && l.Kind == ledger.KindKafka && l.ClosedAt.IsZero() {
+			return &snap.Logs[i]
 		}
 	}
 	return nil
+}
+
+// logIsThere wants the topic of an open log as the ledger knows it.
+func logIsThere(ctx context.Context, l ledger.Log, admin *kafkalog.Admin) error {
+	there, err := admin.Topics(ctx, l.Topic)
+	if err != nil {
+		return err
+	}
+	t, ok := there[l.Topic]
+	if !ok {
+		return topicGone(l)
+	}
+	if err := sameIncarnation(l, t); err != nil {
+		return err
+	}
+	return samePartitions(l, t)
 }
 
 // logHoldsWhatWasRead refuses a log that ends before a unit's position: an older copy was put in its

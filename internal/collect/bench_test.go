@@ -35,7 +35,7 @@ func benchCollector(b *testing.B) *collect.Collector {
 	}
 	defer adm.Close()
 	for topic, parts := range map[string]int32{"pin": 2, "pin.dead": 1} {
-		if _, err := adm.EnsureTopic(b.Context(), topic, parts, 1); err != nil {
+		if _, _, err := adm.EnsureTopic(b.Context(), kafkalog.TopicSpec{Name: topic, Partitions: parts}); err != nil {
 			b.Fatal(err)
 		}
 	}

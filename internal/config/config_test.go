@@ -179,7 +179,7 @@ func TestPrecedenceAndOrigins(t *testing.T) {
 	files["pinflow.yaml"] = `version: 1
 data: ./here
 listen: 127.0.0.1:1
-log: {listen: "127.0.0.1:${PORT}", cap: 1GiB, kind: kafka, brokers: [a:9092, b:9092], sasl: {username: u, password_file: secret}}
+log: {listen: "127.0.0.1:${PORT}", cap: 1GiB, kind: kafka, brokers: [a:9092, b:9092], sasl: {mechanism: plain, username: u, password_file: secret}}
 ledger: {dsn: "postgres://me:${PW}@db/x"}
 limits: {batch: 7}
 `

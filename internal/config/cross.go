@@ -203,6 +203,7 @@ func (l *loader) addresses(p *Project) {
 		if len(s.Log.Brokers) == 0 {
 			l.setting(p, "log.kind", `log.kind kafka needs log.brokers`, "brokers: [host:9092, …]")
 		}
+		l.login(p)
 		return
 	}
 	if len(s.Log.Brokers) > 0 {
@@ -217,6 +218,25 @@ func (l *loader) addresses(p *Project) {
 		l.setting(p, "log.listen", fmt.Sprintf("%s is also the address of the HTTP API", s.Log.Listen), "another port")
 	default:
 		l.setting(p, "listen", fmt.Sprintf("%s is also the address of the Kafka port (log.listen)", s.Listen), "another port")
+	}
+}
+
+// login checks that a log-in is whole.
+func (l *loader) login(p *Project) {
+	sasl, tls := p.Settings.Log.SASL, p.Settings.Log.TLS
+	said := len(l.of(SettingsFile)) > 0 && l.of(SettingsFile)[0].doc.reported("log.sasl.mechanism")
+	switch {
+	case said:
+	case sasl.Mechanism == "" && (sasl.Username != "" || sasl.Password != ""):
+		l.setting(p, "log.sasl.username", "log.sasl has no mechanism", "mechanism: plain, scram-sha-256 or scram-sha-512")
+	case sasl.Mechanism != "" && (sasl.Username == "" || sasl.Password == ""):
+		l.setting(p, "log.sasl.mechanism", "log.sasl needs username and password", "username: NAME and password_file: FILE")
+	}
+	if !tls.Enabled && (tls.CAFile != "" || tls.CertFile != "" || tls.KeyFile != "") {
+		l.setting(p, "log.tls.enabled", "log.tls names files, but TLS is not enabled", "enabled: true")
+	}
+	if (tls.CertFile == "") != (tls.KeyFile == "") {
+		l.setting(p, "log.tls.cert_file", "log.tls needs cert_file and key_file together", "")
 	}
 }
 

@@ -31,8 +31,12 @@ type Log struct {
 	Listen  string   `json:"listen"` // Kafka port of the embedded broker
 	Cap     int64    `json:"cap"`    // bytes
 	Brokers []string `json:"brokers"`
+	Group   string   `json:"group"` // consumer groups are GROUP-live and GROUP-batch
 	SASL    SASL     `json:"sasl"`
 	TLS     TLS      `json:"tls"`
+
+	ReplicationFactor int           `json:"replication_factor"` // of topics that pinflow makes; 0: the cluster's default
+	Retention         time.Duration `json:"retention"`          // of topics that pinflow makes; 0: the cluster's default
 }
 
 // Kinds of log.

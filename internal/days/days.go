@@ -28,8 +28,8 @@ const (
 	pendingMax = 400             // stored days looked at for a landing that is still to come
 )
 
-// Ends returns the next offset of every partition of a topic.
-type Ends func(ctx context.Context, topic string) (map[int32]int64, error)
+// Ends returns the next offset of every partition of an open log. A topic that is no longer that log is an error.
+type Ends func(ctx context.Context, l ledger.Log) (map[int32]int64, error)
 
 // Ledger is the part of the ledger that the job needs.
 type Ledger interface {
@@ -224,7 +224,7 @@ func (s *stream) mark(ctx context.Context, lease ledger.Lease) error {
 func (s *stream) endsOf(ctx context.Context, l ledger.Log, end span.Vector) string {
 	ctx, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
-	got, err := s.ends(ctx, l.Topic)
+	got, err := s.ends(ctx, l)
 	if err != nil {
 		return fmt.Sprintf("topic %s does not answer: %v", l.Topic, err)
 	}

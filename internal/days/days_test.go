@@ -66,10 +66,10 @@ func (w *world) ok(err error) {
 }
 
 // Ends is the log's answer.
-func (w *world) Ends(_ context.Context, topic string) (map[int32]int64, error) {
+func (w *world) Ends(_ context.Context, l ledger.Log) (map[int32]int64, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return maps.Clone(w.at[topic]), w.fail
+	return maps.Clone(w.at[l.Topic]), w.fail
 }
 
 func (w *world) set(fn func()) {
@@ -282,12 +282,12 @@ func TestHangingLogHoldsUpItsStreamOnly(t *testing.T) {
 		w.ok(w.db.Apply(t.Context(), ledger.Change{Stream: "geo", Schema: &event.Stream{Name: "geo"}}))
 		_, err := w.db.AddLog(t.Context(), ledger.Log{Kind: ledger.KindKafka, Stream: "geo", TopicID: "g", Topic: "geo", Partitions: 1})
 		w.ok(err)
-		u := New("a", time.Second, slog.New(slog.DiscardHandler), w.db, func(ctx context.Context, topic string) (map[int32]int64, error) {
-			if topic == "geo" {
+		u := New("a", time.Second, slog.New(slog.DiscardHandler), w.db, func(ctx context.Context, l ledger.Log) (map[int32]int64, error) {
+			if l.Topic == "geo" {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
-			return w.Ends(ctx, topic)
+			return w.Ends(ctx, l)
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)

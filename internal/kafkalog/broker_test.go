@@ -74,7 +74,7 @@ func ensure(t testing.TB, cfg kafkalog.Config, topic string, partitions int32) k
 		t.Fatal(err)
 	}
 	defer a.Close()
-	top, err := a.EnsureTopic(testContext(t), topic, partitions, 1)
+	top, _, err := a.EnsureTopic(testContext(t), kafkalog.TopicSpec{Name: topic, Partitions: partitions, Replication: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +332,7 @@ func TestTopicThatIsNotOnDiskIsNotThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, err := newAdmin(t, b.Client()).EnsureTopic(testContext(t), "pin", 1, 1); fault.CodeOf(err) != "data_not_writable" {
+		if _, _, err := newAdmin(t, b.Client()).EnsureTopic(testContext(t), kafkalog.TopicSpec{Name: "pin", Partitions: 1}); fault.CodeOf(err) != "data_not_writable" {
 			t.Fatalf("got %v", err)
 		}
 	}

@@ -2,6 +2,7 @@ package kafkalog
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
@@ -17,13 +18,18 @@ import (
 type Config struct {
 	Brokers  []string
 	Dialer   func(ctx context.Context, network, host string) (net.Conn, error) // nil: TCP
+	TLS      *tls.Config // nil: none; not used with a Dialer
+	Login    *Login      // nil: no SASL
 	Embedded bool
 	ClientID string // pinflow
+	// Instance names this process to the consumer groups for ever (static membership): a killed process
+	// that comes back under it gets its partitions at once. "": a member like any other.
+	Instance string
 
 	MaxBatch        int32         // bytes of a record batch; 4 MiB, which the topic must allow
 	MaxInFlight     int64         // bytes a producer holds at once; 64 MiB
 	DeliveryTimeout time.Duration // longest wait for the broker's answer; 30 s
-	SessionTimeout  time.Duration // of group members; 10 s embedded, else 45 s
+	SessionTimeout  time.Duration // of group members; 10 s
 
 	Room    func(bytes int64) error  // asked before an append; nil: always
 	Created func(topic string) error // makes sure that a topic is durable; nil: it is
@@ -43,10 +49,7 @@ func (c *Config) setDefaults() {
 		c.DeliveryTimeout = 30 * time.Second
 	}
 	if c.SessionTimeout == 0 {
-		c.SessionTimeout = 45 * time.Second
-		if c.Embedded {
-			c.SessionTimeout = 10 * time.Second
-		}
+		c.SessionTimeout = 10 * time.Second
 	}
 }
 
@@ -68,6 +71,11 @@ func newClient(cfg Config, log *slog.Logger, opts ...kgo.Opt) (*kgo.Client, erro
 	if cfg.Dialer != nil {
 		base = append(base, kgo.Dialer(cfg.Dialer))
 	}
+	secure, err := cfg.security()
+	if err != nil {
+		return nil, err
+	}
+	base = append(base, secure...)
 	cl, err := kgo.NewClient(append(base, opts...)...)
 	if err != nil {
 		return nil, fault.New(fault.Config, "bad_log_config", "making a client of the log: %w", err)

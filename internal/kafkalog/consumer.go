@@ -74,6 +74,9 @@ func NewConsumer(cfg Config, group string, topics []string, h Handler, log *slog
 		kgo.OnPartitionsLost(c.taken(h.Lost)),
 		kgo.AdjustFetchOffsetsFn(c.adjust),
 	)
+	if cfg.Instance != "" {
+		opts = append(opts, kgo.InstanceID(cfg.Instance))
+	}
 	var err error
 	c.cl, err = newClient(cfg, log, opts...)
 	return c, err

@@ -2,6 +2,7 @@ package kafkalog
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"log/slog"
@@ -28,6 +29,8 @@ type Producer struct {
 	cl   *kgo.Client
 	held atomic.Int64
 	sent atomic.Int64 // produce requests that began to leave
+
+	refused sync.Map // topic → error
 }
 
 // NewProducer makes a Producer; nothing is connected yet.
@@ -35,7 +38,11 @@ func NewProducer(cfg Config, log *slog.Logger) (*Producer, error) {
 	cfg.setDefaults()
 	p := &Producer{cfg: cfg}
 	dial := cfg.Dialer
-	if dial == nil {
+	switch {
+	case dial != nil:
+	case cfg.TLS != nil:
+		dial = (&tls.Dialer{NetDialer: &net.Dialer{Timeout: 10 * time.Second}, Config: cfg.TLS}).DialContext
+	default:
 		dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
 	}
 	cfg.Dialer = func(ctx context.Context, network, host string) (net.Conn, error) {
@@ -66,6 +73,17 @@ func NewProducer(cfg Config, log *slog.Logger) (*Producer, error) {
 	return p, err
 }
 
+// Refuse takes no more records for a topic, because of why; nil takes them again, for whatever incarnation
+// of the topic there is then: until now the client was bound to the one that it met first.
+func (p *Producer) Refuse(topic string, why error) {
+	if why != nil {
+		p.refused.Store(topic, why)
+		return
+	}
+	p.cl.PurgeTopicsFromClient(topic)
+	p.refused.Delete(topic)
+}
+
 // Close gives up what is still held. Appends in progress end with their fate unknown.
 func (p *Producer) Close() { p.cl.Close() }
 
@@ -87,6 +105,9 @@ func (p *Producer) Append(ctx context.Context, topic string, recs []event.Record
 	size := int64(0)
 	for i := range recs {
 		size += int64(len(recs[i].Value)+len(recs[i].Partition)) + recordOverhead
+	}
+	if why, ok := p.refused.Load(topic); ok {
+		return allErrors(len(recs), fault.New(fault.Transient, "not_stored", "topic %s is refused: %w", topic, why.(error)))
 	}
 	if err := p.admit(ctx, size); err != nil {
 		return allErrors(len(recs), err)

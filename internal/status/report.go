@@ -20,8 +20,8 @@ type Source interface {
 	CompleteTo(ctx context.Context, stream string, unit ledger.Unit) (time.Time, error)
 }
 
-// Ends returns the next offset of every partition of a topic.
-type Ends func(ctx context.Context, topic string) (map[int32]int64, error)
+// Ends returns the next offset of every partition of an open log. A topic that is no longer that log is an error.
+type Ends func(ctx context.Context, l ledger.Log) (map[int32]int64, error)
 
 // Reporter makes reports.
 type Reporter struct {
@@ -80,7 +80,7 @@ func (r *Reporter) askEnds(ctx context.Context, logs []ledger.Log) (ends span.Ve
 			continue
 		}
 		wg.Go(func() {
-			got, err := r.ends(ctx, l.Topic)
+			got, err := r.ends(ctx, l)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {

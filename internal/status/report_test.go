@@ -65,8 +65,8 @@ func (s *source) CompleteTo(_ context.Context, stream string, _ ledger.Unit) (ti
 	return now.Add(-time.Second), nil
 }
 
-func ends(_ context.Context, topic string) (map[int32]int64, error) {
-	return map[int32]int64{0: map[string]int64{"pin": 170, "pin.dead": 4}[topic]}, nil
+func ends(_ context.Context, l ledger.Log) (map[int32]int64, error) {
+	return map[int32]int64{0: map[string]int64{"pin": 170, "pin.dead": 4}[l.Topic]}, nil
 }
 
 func report(t *testing.T, s *source, e Ends, missing map[string]string) *Report {
@@ -135,11 +135,11 @@ func TestD1BrokenSumsAreNamed(t *testing.T) {
 }
 
 func TestSilentLogIsNamedOnce(t *testing.T) {
-	silent := func(ctx context.Context, topic string) (map[int32]int64, error) {
-		if topic == "pin" {
+	silent := func(ctx context.Context, l ledger.Log) (map[int32]int64, error) {
+		if l.Topic == "pin" {
 			return nil, errors.New("no route")
 		}
-		return ends(ctx, topic)
+		return ends(ctx, l)
 	}
 	r := report(t, newSource(), silent, map[string]string{"pin": "topic pin does not answer: timed out"})
 	if d := cmp.Diff([]string{"topic pin does not answer: no route"}, r.Problems); d != "" {
