@@ -7,6 +7,8 @@ BIN        := bin
 TOOLS      := .cache/tools
 PKGS       := ./...
 export CGO_ENABLED ?= 0
+# What the end to end tests are told of their surroundings.
+E2E        := PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python PINFLOW_KAFKA=$(CURDIR)/.cache/kafka/libs
 # franz-go's mutexes count as blocked in a synctest bubble only under this tag.
 TAGS       := synctests
 
@@ -47,24 +49,27 @@ web/node_modules/.package-lock.json: web/package-lock.json
 	@scripts/need node npm
 	cd web && npm ci --no-audit --no-fund --silent && touch node_modules/.package-lock.json
 
-e2e: build web/node_modules/.package-lock.json ## the real binary: kill -9, independent Iceberg reader, Chromium, wrong surroundings
-	@scripts/need node npm python3 chromium
+e2e: build web/node_modules/.package-lock.json ## the real binary: kill -9, Apache Kafka, independent Iceberg reader, Chromium, wrong surroundings
+	@scripts/need node npm python3 chromium java mvn kcat
 	@scripts/venv
-	@scripts/budget 900 "end to end" scripts/with-postgres env PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python PINFLOW_SHOTS=$(CURDIR)/.cache/page $(GO) test -count=1 -timeout 15m -v ./internal/e2e/...
+	@scripts/kafka
+	@scripts/budget 1080 "end to end" scripts/with-postgres env $(E2E) PINFLOW_SHOTS=$(CURDIR)/.cache/page $(GO) test -count=1 -timeout 18m -v ./internal/e2e/...
 
 soak: build web/node_modules/.package-lock.json ## slow: many seeds, many kills
-	@scripts/need node npm python3 chromium
+	@scripts/need node npm python3 chromium java mvn kcat
 	@scripts/venv
+	@scripts/kafka
 	PINFLOW_SOAK=1 CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -count=1 -timeout 60m -v ./internal/simtest/...
-	scripts/with-postgres env PINFLOW_SOAK=1 PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python $(GO) test -count=1 -timeout 60m -v ./internal/e2e/...
+	scripts/with-postgres env PINFLOW_SOAK=1 $(E2E) $(GO) test -count=1 -timeout 60m -v ./internal/e2e/...
 
 bench: build ## every figure that the README quotes
 	$(GO) run ./bench
 
 invariants: build web/node_modules/.package-lock.json ## the matrix of invariants, from what really ran
-	@scripts/need node npm python3 chromium
+	@scripts/need node npm python3 chromium java mvn kcat
 	@scripts/venv
-	@scripts/budget 1200 "invariants" scripts/with-postgres env PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python scripts/invariants
+	@scripts/kafka
+	@scripts/budget 1200 "invariants" scripts/with-postgres env $(E2E) scripts/invariants
 
 fmt: $(TOOLS)/gofumpt
 	$(TOOLS)/gofumpt -w cmd internal bench web/*.go

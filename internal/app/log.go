@@ -160,4 +160,3 @@ func samePartitions(l ledger.Log, t kafkalog.Topic) error {
 		l.Topic, t.Partitions, l.Partitions).
 		WithAdvice("partitions grow by streams/%s.yaml and pinflow apply alone; to take these in, set partitions: %d there", l.Stream, t.Partitions)
 }
-

@@ -21,14 +21,14 @@ type parts struct {
 
 	folder *folder
 	ledger *sqlledger.DB
-	lake   *icelake.Lake // nil in a unit that does not need it
+	lake   *icelake.Lake    // nil in a unit that does not need it
 	broker *kafkalog.Broker // nil on a Kafka cluster
-	wire   kafkalog.Config // how our own clients reach the log
+	wire   kafkalog.Config  // how our own clients reach the log
 	admin  *kafkalog.Admin
 	door   *kafkalog.Producer // nil without the collector
 	http   net.Listener
 
-	name    string // owner
+	name string // owner
 
 	closers []func() error
 }

@@ -55,14 +55,15 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// server is a running `pinflow up`.
+// server is a running `pinflow up`, or one unit.
 type server struct {
 	t     *testing.T
+	verb  string // up, collect, …
 	dir   string // data folder
 	addr  string
 	kafka string
+	env   []string // settings
 	extra []string
-	env   []string
 	cmd   *exec.Cmd
 	done  chan error
 	out   string // file that holds all that it printed
@@ -77,14 +78,20 @@ func start(t *testing.T, dir string, extra ...string) *server {
 // startIn is start with more in the environment.
 func startIn(t *testing.T, env []string, dir string, extra ...string) *server {
 	t.Helper()
-	s := &server{t: t, dir: dir, addr: freePort(t), kafka: freePort(t), extra: extra, env: env, out: filepath.Join(t.TempDir(), "up.log")}
+	return launch(t, "up", dir, env, extra...)
+}
+
+// launch runs a command that goes on until it is stopped, with settings in its environment.
+func launch(t *testing.T, verb, dir string, env []string, extra ...string) *server {
+	t.Helper()
+	s := &server{t: t, verb: verb, dir: dir, addr: freePort(t), kafka: freePort(t), env: env, extra: extra, out: filepath.Join(t.TempDir(), verb+".log")}
 	s.run()
 	t.Cleanup(func() {
 		if s.cmd != nil {
 			s.kill()
 		}
 		if t.Failed() {
-			t.Logf("the end of what up printed:\n%s", s.tail())
+			t.Logf("the end of what %s printed:\n%s", verb, s.tail())
 		}
 	})
 	return s
@@ -100,7 +107,7 @@ func (s *server) run() {
 		s.t.Fatal(err)
 	}
 	defer out.Close()
-	args := append([]string{"up", "--data", s.dir, "--listen", s.addr, "--log-listen", s.kafka}, s.extra...)
+	args := append([]string{s.verb, "--data", s.dir, "--listen", s.addr, "--log-listen", s.kafka}, s.extra...)
 	s.cmd = exec.Command(binary(s.t), args...)
 	s.cmd.Stdout, s.cmd.Stderr = out, out
 	s.cmd.Env = append(os.Environ(), s.env...)

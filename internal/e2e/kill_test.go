@@ -33,12 +33,12 @@ func (d dayTotals) sum(field string) float64 { return d.Sums[field] + d.Longs[fi
 func TestKilledAgainAndAgain(t *testing.T) {
 	prove.Invariant(t, "C1 C2 L1 L6 M1 D1", prove.EmbeddedLog, prove.Disk, prove.SQLite)
 	rnd := rand.New(rand.NewPCG(seed(t), 1))
-	events, kills := 210_000, 6
+	a := assault{rate: 20_000, events: 210_000, kills: 6}
 	if os.Getenv("PINFLOW_SOAK") != "" {
-		events, kills = 2_000_000, 100
+		a.events, a.kills = 2_000_000, 100
 	}
 	s := start(t, t.TempDir())
-	truth := loadAndKill(t, s, rnd, events, kills)
+	truth := loadAndKill(t, s, rnd, a)
 	compareLake(t, s)
 
 	s.stop()
@@ -51,12 +51,12 @@ func TestKilledAgainAndAgain(t *testing.T) {
 func TestKilledOnPostgres(t *testing.T) {
 	prove.Invariant(t, "C1 C2 L1 M1 D1", prove.EmbeddedLog, prove.Disk, prove.Postgres)
 	rnd := rand.New(rand.NewPCG(seed(t), 2))
-	events, kills := 140_000, 4
+	a := assault{rate: 20_000, events: 140_000, kills: 4}
 	if os.Getenv("PINFLOW_SOAK") != "" {
-		events, kills = 1_000_000, 50
+		a.events, a.kills = 1_000_000, 50
 	}
 	s := startIn(t, onPostgres(t), t.TempDir())
-	loadAndKill(t, s, rnd, events, kills)
+	loadAndKill(t, s, rnd, a)
 	s.stop()
 }
 
@@ -67,16 +67,33 @@ func onPostgres(t *testing.T) []string {
 	return []string{"PINFLOW_LEDGER_DSN=" + dsn, "PINFLOW_LAKE_CATALOG=" + dsn}
 }
 
-// rate of the load, events per second.
-const rate = 20_000
+// assault is traffic during which something is killed at random moments.
+type assault struct {
+	rate   int // events per second
+	events int
+	kills  int
+}
 
 // loadAndKill emulates users while the server is killed again and again, then once more with everything
 // in flight, and verifies what became of the events. It returns the file of the truth.
-func loadAndKill(t *testing.T, s *server, rnd *rand.Rand, events, kills int) string {
+func loadAndKill(t *testing.T, s *server, rnd *rand.Rand, a assault) string {
+	t.Helper()
+	truth := a.run(t, rnd, s, func() {
+		s.kill()
+		s.run()
+	})
+	s.kill() // once more, with everything in flight
+	s.run()
+	t.Log(must(t, "verify", "--url", s.url(), "--truth", truth))
+	return truth
+}
+
+// run sends the events to the door and strikes meanwhile. It returns the file of the truth.
+func (a assault) run(t *testing.T, rnd *rand.Rand, door *server, strike func()) string {
 	t.Helper()
 	truth := filepath.Join(t.TempDir(), "truth")
 	emulate := exec.Command(binary(t), fmtArgs("emulate --url %s --users 500 --rate %d/s --events %d --late 1%% --bad 0.1%% --duplicate 0.5%% --malformed 0.1%% --future 0.2%% --burst 3x:1s/4s --seed %d --truth %s",
-		s.url(), rate, events, rnd.Uint32(), truth)...)
+		door.url(), a.rate, a.events, rnd.Uint32(), truth)...)
 	var said bytes.Buffer
 	emulate.Stdout, emulate.Stderr = &said, &said
 	if err := emulate.Start(); err != nil {
@@ -96,8 +113,8 @@ func loadAndKill(t *testing.T, s *server, rnd *rand.Rand, events, kills int) str
 	}
 	killed := 0
 	for running := true; running; {
-		wait := time.Duration(rnd.Int64N(int64(events) * int64(time.Second) / rate / int64(kills+1)))
-		if killed >= kills {
+		wait := time.Duration(rnd.Int64N(int64(a.events) * int64(time.Second) / int64(a.rate) / int64(a.kills+1)))
+		if killed >= a.kills {
 			wait = 10 * time.Minute
 		}
 		select {
@@ -107,22 +124,18 @@ func loadAndKill(t *testing.T, s *server, rnd *rand.Rand, events, kills int) str
 			}
 			running = false
 		case <-time.After(wait):
-			if killed >= kills {
+			if killed >= a.kills {
 				t.Fatalf("emulate did not end:\n%s", said.String())
 			}
-			s.kill()
-			s.run()
+			strike()
 			killed++
 		}
 	}
-	if killed < min(kills, 5) {
+	if killed < min(a.kills, 5) {
 		t.Fatalf("killed only %d times: emulate was done too soon", killed)
 	}
 	t.Logf("killed %d times; emulate said:\n%s", killed, said.String())
 
-	s.kill() // once more, with everything in flight
-	s.run()
-	t.Log(must(t, "verify", "--url", s.url(), "--truth", truth))
 	return truth
 }
 

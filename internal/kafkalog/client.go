@@ -18,8 +18,8 @@ import (
 type Config struct {
 	Brokers  []string
 	Dialer   func(ctx context.Context, network, host string) (net.Conn, error) // nil: TCP
-	TLS      *tls.Config // nil: none; not used with a Dialer
-	Login    *Login      // nil: no SASL
+	TLS      *tls.Config                                                       // nil: none; not used with a Dialer
+	Login    *Login                                                            // nil: no SASL
 	Embedded bool
 	ClientID string // pinflow
 	// Instance names this process to the consumer groups for ever (static membership): a killed process

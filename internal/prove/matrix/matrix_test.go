@@ -45,10 +45,10 @@ func rowOf(t *testing.T, number, logs string) (string, []string) {
 
 func TestOnlyWhatPassedProves(t *testing.T) {
 	for name, tc := range map[string]struct{ number, logs, row string }{
-		"nothing":             {"L1", "", "|missing|later|missing|later|missing|later"},
-		"passed":              {"L1", log("TestA", "L1 on disk,sqlite", "pass"), "|missing|later|proved|later|proved|later"},
-		"failed":              {"L1", log("TestA", "L1 on disk,sqlite", "fail"), "|missing|later|missing|later|missing|later"},
-		"skipped":             {"L1", log("TestA", "L1 on disk,sqlite", "skip"), "|missing|later|missing|later|missing|later"},
+		"nothing":             {"L1", "", "|missing|missing|missing|later|missing|later"},
+		"passed":              {"L1", log("TestA", "L1 on disk,sqlite", "pass"), "|missing|missing|proved|later|proved|later"},
+		"failed":              {"L1", log("TestA", "L1 on disk,sqlite", "fail"), "|missing|missing|missing|later|missing|later"},
+		"skipped":             {"L1", log("TestA", "L1 on disk,sqlite", "skip"), "|missing|missing|missing|later|missing|later"},
 		"part passed":         {"L2", log("TestA/L2", "L2 on sqlite", "pass", "pass"), "|||||proved|later"},
 		"whole failed":        {"L2", log("TestA/L2", "L2 on sqlite", "pass", "fail"), "|||||missing|later"},
 		"never ended":         {"L2", log("TestA/L2", "L2 on sqlite", "pass"), "|||||missing|later"},
@@ -73,7 +73,7 @@ func TestUnknownClaimsAreRefused(t *testing.T) {
 		t.Error("L99 was taken")
 	}
 	e := newEvidence()
-	if err := e.read(strings.NewReader(log("TestA", "L1 on kafka", "pass"))); err != nil {
+	if err := e.read(strings.NewReader(log("TestA", "L1 on s3", "pass"))); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := render(e); err == nil {
