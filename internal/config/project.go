@@ -36,7 +36,8 @@ type Stream struct {
 // View is a metrics view with the file that declares it.
 type View struct {
 	metric.View
-	File string
+	File      string
+	TestLines []int // where its tests begin
 }
 
 // Dashboard is dashboards/NAME.yaml.
