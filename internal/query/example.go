@@ -95,7 +95,7 @@ func exampleTable(c *metric.Compiled, req Request, blocks []*fold.States, from, 
 	if err := p.align(math.MaxInt32); err != nil {
 		return nil, err
 	}
-	t, err := p.merge(p.partsOf(segs, blocks))
+	t, err := p.merge(segs, blocks)
 	if err != nil {
 		return nil, err
 	}
