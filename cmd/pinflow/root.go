@@ -128,7 +128,7 @@ func (c *cli) commands() []*cobra.Command {
 	return []*cobra.Command{
 		c.upCommand(), c.collectCommand(), c.batchCommand(), c.liveCommand(), c.serveCommand(), c.initCommand(), c.lintCommand(), c.testCommand(), c.configCommand(), c.versionCommand(),
 		c.queryCommand(), c.metricsCommand(), c.daysCommand(), c.statusCommand(), c.sendCommand(),
-		c.emulateCommand(), c.verifyCommand(),
+		c.emulateCommand(), c.verifyCommand(), c.keysCommand(),
 	}
 }
 
