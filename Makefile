@@ -12,7 +12,7 @@ E2E        := PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cac
 # franz-go's mutexes count as blocked in a synctest bubble only under this tag.
 TAGS       := synctests
 
-.PHONY: help build test check web web-check unit race sim e2e soak bench invariants fmt clean
+.PHONY: help build test check web web-check unit race sim e2e soak bench oracle invariants fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,7 +20,7 @@ help: ## list the targets
 build: ## the binary, without cgo, in bin/
 	$(GO) build -trimpath -o $(BIN)/pinflow ./cmd/pinflow
 
-test: check web-check race sim e2e ## everything: static checks, page, units under the race detector, simulation, end to end
+test: check web-check race oracle sim e2e ## everything: static checks, page, units under the race detector, simulation, end to end
 
 check: $(TOOLS)/staticcheck $(TOOLS)/gofumpt ## formatting, vet, staticcheck, layout
 	@scripts/budget 300 "static checks" bash -euo pipefail -c '\
@@ -44,6 +44,10 @@ race: ## unit tests under the race detector
 
 sim: ## the whole pipeline in virtual time, with faults
 	@scripts/budget 600 "simulation" env CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -timeout 10m ./internal/simtest/... ./internal/kafkalog/...
+
+oracle: ## generated expressions and views: the kernel against DuckDB, which is a module of its own
+	@scripts/need gcc g++
+	@scripts/budget 420 "DuckDB as an oracle" env CGO_ENABLED=1 GOFLAGS=-mod=mod $(GO) test -C internal/oracle -count=1 -timeout 7m ./...
 
 web/node_modules/.package-lock.json: web/package-lock.json
 	@scripts/need node npm

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -50,7 +51,10 @@ func (c *cli) lint(cmd *cobra.Command, paths []string) ([]config.Problem, int, e
 		if err != nil {
 			return nil, 0, err
 		}
-		in := func(file string) bool { return !only || within(path, file) }
+		in := func(file string) bool {
+			rel, err := filepath.Rel(filepath.Clean(path), filepath.FromSlash(file))
+			return !only || err == nil && !strings.HasPrefix(rel, "..")
+		}
 		for _, f := range p.Files {
 			if in(f) {
 				files++

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pinflow/pinflow/internal/expr"
 	"github.com/pinflow/pinflow/internal/fault"
 )
 
@@ -34,6 +36,8 @@ type viewAnswer struct {
 		Numerator   string `json:"numerator"`
 		Denominator string `json:"denominator"`
 	} `json:"measures"`
+	SQL        map[string]string `json:"sql"`
+	KernelOnly []string          `json:"kernel_only"`
 }
 
 func (c *cli) metricsCommand() *cobra.Command {
@@ -46,12 +50,48 @@ func (c *cli) metricsCommand() *cobra.Command {
 			Use: "ls", Short: "List views", Args: arguments(),
 			RunE: func(cmd *cobra.Command, _ []string) error { return c.listViews(cmd) },
 		},
-		&cobra.Command{
-			Use: "show VIEW", Short: "Show a view's dimensions and measures", Args: arguments("VIEW"),
-			RunE: func(cmd *cobra.Command, args []string) error { return c.showView(cmd, args[0]) },
-		},
+		c.showCommand(),
 	)
 	return cmd
+}
+
+func (c *cli) showCommand() *cobra.Command {
+	var engine string
+	cmd := &cobra.Command{
+		Use: "show VIEW", Short: "Show a view's dimensions and measures, or the SQL that computes its states", Args: arguments("VIEW"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if engine == "" && !cmd.Flags().Changed("sql") {
+				return c.showView(cmd, args[0])
+			}
+			if _, ok := expr.DialectNamed(engine); !ok {
+				return usage(cmd, "--sql: unknown engine %q: write duckdb or spark", engine)
+			}
+			return c.showSQL(cmd, args[0], engine)
+		},
+	}
+	cmd.Flags().StringVar(&engine, "sql", "", "print the statement for this engine: duckdb or spark")
+	return cmd
+}
+
+// showSQL prints the statement and nothing else, so that it can be piped.
+func (c *cli) showSQL(cmd *cobra.Command, name, engine string) error {
+	server, err := c.client()
+	if err != nil {
+		return err
+	}
+	var v viewAnswer
+	if err := server.Get(cmd.Context(), "/v1/views/"+url.PathEscape(name), nil, &v); err != nil {
+		return err
+	}
+	text, ok := v.SQL[engine]
+	if !ok {
+		return fault.New(fault.Record, "kernel_only", "view %s cannot run in %s: only the kernel has %s", name, engine, strings.Join(v.KernelOnly, "; ")).WithExit(fault.ExitFailed)
+	}
+	if c.output == asJSON {
+		return c.printJSON(map[string]string{"view": v.Name, "version": v.Version, "engine": engine, "sql": text})
+	}
+	_, err = fmt.Fprint(c.stdout, text)
+	return err
 }
 
 func (c *cli) listViews(cmd *cobra.Command) error {

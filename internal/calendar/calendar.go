@@ -80,6 +80,32 @@ func Load(name string) (*Zone, error) {
 // Name is the zone's IANA name.
 func (z *Zone) Name() string { return z.loc.String() }
 
+// UTC tells whether the zone is UTC.
+func (z *Zone) UTC() bool { return z.utc }
+
+// Irregular tells whether, between 1970 and 2100, the zone's clocks change within an hour of theirs or
+// skip or repeat a midnight: engines do not agree on what a bucket is there.
+func (z *Zone) Irregular() bool {
+	if z.utc {
+		return false
+	}
+	c := NewClock(z)
+	for at, end := int64(0), Days(2100, 1, 1)*day; at < end; {
+		p := c.periodAt(at)
+		at = p.to
+		if p.to >= end {
+			break
+		}
+		after := c.periodAt(p.to).offset
+		before, shown := p.to+p.offset, p.to+after // what clocks show when they change, and then
+		low, high := min(before, shown), max(before, shown)
+		if mod(before, hour) != 0 || mod(shown, hour) != 0 || floorDiv(low, day) != floorDiv(high, day) || mod(low, day) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Location is the zone as package time knows it.
 func (z *Zone) Location() *time.Location { return z.loc }
 

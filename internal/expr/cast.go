@@ -52,7 +52,14 @@ func instantToText(s *step, c strictCall, n int) {
 }
 
 func dateToText(s *step, c strictCall, n int) {
-	appendTexts(s, c, n, func(dst []byte, i int) []byte { return appendDate(dst, c.args[0].Ints[i]) })
+	appendTexts(s, c, n, func(dst []byte, i int) []byte {
+		d := c.args[0].Ints[i]
+		if d < minDate || d > maxDate {
+			c.batch.fail(s, i, c.active)
+			return dst
+		}
+		return appendDate(dst, d)
+	})
 }
 
 func doubleToLong(s *step, c strictCall, n int) {
@@ -145,12 +152,25 @@ func parseDouble(s string) (float64, bool) {
 
 func parseBool(s string) (int64, bool) {
 	switch {
-	case strings.EqualFold(s, "true"):
+	case foldsTo(s, "true"):
 		return 1, true
-	case strings.EqualFold(s, "false"):
+	case foldsTo(s, "false"):
 		return 0, true
 	}
 	return 0, false
+}
+
+// foldsTo compares without regard to case of ASCII letters.
+func foldsTo(s, word string) bool {
+	if len(s) != len(word) {
+		return false
+	}
+	for i := range len(s) {
+		if s[i]|0x20 != word[i] {
+			return false
+		}
+	}
+	return true
 }
 
 func parseDate(s string) (int64, bool) {
@@ -158,7 +178,8 @@ func parseDate(s string) (int64, bool) {
 	if err != nil {
 		return 0, false
 	}
-	return calendar.Days(t.Year(), int(t.Month()), t.Day()), true
+	d := calendar.Days(t.Year(), int(t.Month()), t.Day())
+	return d, d >= minDate
 }
 
 var instantLayouts = [...]string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02"}

@@ -110,8 +110,11 @@ func (e *Expr) KernelOnly() []string {
 	var out []string
 	var walk func(n *node)
 	walk = func(n *node) {
+		if n.form == nodeColumn && n.path != nil {
+			out = append(out, "members of json ("+n.canonical()+")")
+		}
 		if n.fn != nil && n.fn.kernelOnly {
-			out = append(out, fmt.Sprintf("%s of %s to %s", n.fn.name, n.fn.params[0], n.fn.result))
+			out = append(out, fmt.Sprintf("%s of %s to %s", n.fn.name, n.args[0].kind, n.fn.result))
 		}
 		for _, a := range n.args {
 			walk(a)

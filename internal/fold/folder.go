@@ -220,19 +220,8 @@ func newPlan(c *metric.Compiled, s *event.Schema) *plan {
 	for _, d := range c.Dims {
 		p.dims = append(p.dims, p.add(d.Expr))
 	}
-	at := map[[2]int]int{}
-	for i, st := range c.States {
-		if st.Op == metric.OpErrors || st.Op == metric.OpLate || st.Op == metric.OpLateDropped {
-			continue
-		}
-		key := [2]int{p.add(st.Expr), p.add(st.Filter)}
-		j, ok := at[key]
-		if !ok {
-			j = len(p.inputs)
-			at[key] = j
-			p.inputs = append(p.inputs, input{expr: key[0], filter: key[1]})
-		}
-		p.inputs[j].states = append(p.inputs[j].states, i)
+	for _, x := range c.Inputs() {
+		p.inputs = append(p.inputs, input{expr: p.add(x.Expr), filter: p.add(x.Filter), states: x.States})
 	}
 	return p
 }

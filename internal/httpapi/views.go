@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/expr"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/metric"
@@ -29,6 +30,9 @@ type viewBody struct {
 	Dimensions  []dimensionBody `json:"dimensions"`
 	Measures    []measureBody   `json:"measures"`
 	Definition  json.RawMessage `json:"definition,omitempty"`
+
+	SQL        map[string]string `json:"sql,omitempty"`         // by engine
+	KernelOnly []string          `json:"kernel_only,omitempty"` // why there is none
 }
 
 type dimensionBody struct {
@@ -86,7 +90,7 @@ func (a *API) listViews(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if b != nil {
-			b.Definition = nil
+			b.Definition, b.SQL, b.KernelOnly = nil, nil, nil
 			out = append(out, *b)
 		}
 	}
@@ -230,6 +234,16 @@ func render(snap *ledger.Snapshot, v *ledger.View, at *ledger.ViewVersion) (*vie
 			agg = "ratio"
 		}
 		b.Measures = append(b.Measures, measureBody{m.Name, m.DisplayName, m.Description, agg, m.Kind.String(), m.Format, m.Unit, m.Numerator, m.Denominator})
+	}
+	if b.KernelOnly = c.KernelOnly(); len(b.KernelOnly) > 0 {
+		return b, nil
+	}
+	b.SQL = map[string]string{}
+	for _, d := range []expr.Dialect{expr.DuckDB, expr.Spark} {
+		if b.SQL[d.String()], err = c.SQL(d, metric.Rows{Table: "lake." + d.Identifier(v.Stream)}); err != nil {
+			b.SQL, b.KernelOnly = nil, []string{err.Error()}
+			return b, nil //nolint:nilerr // it is told in the answer
+		}
 	}
 	return b, nil
 }

@@ -76,6 +76,10 @@ func runTests(ctx context.Context, found *evidence) error {
 	for _, p := range packages {
 		fmt.Fprintln(os.Stderr, "testing", p.path, p.tests)
 		cmd := exec.CommandContext(ctx, "go", "test", "-json", "-count=1", "-timeout=20m", "-tags=synctests", "-run", p.pattern(), "./"+filepath.ToSlash(p.path))
+		if _, err := os.Stat(filepath.Join(p.path, "go.mod")); err == nil { // a module of its own, with cgo
+			cmd.Args[len(cmd.Args)-1] = "."
+			cmd.Dir, cmd.Env = p.path, append(os.Environ(), "CGO_ENABLED=1", "GOFLAGS=-mod=mod")
+		}
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
 		if err != nil {
