@@ -88,6 +88,7 @@ func (h *hub) listen() (chan struct{}, bool) {
 		h.stop = stop
 		clear(h.ticks)
 		clear(h.past)
+		h.status = pushed{} // what the last listeners were told this one was not
 		h.loop.Go(func() { h.run(ctx) })
 	} else {
 		news <- struct{}{}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -272,6 +273,27 @@ func TestEventStreamTellsTheNewestFirst(t *testing.T) {
 	w.err = fault.New(fault.Transient, "ledger_away", "gone")
 	w.mu.Unlock()
 	events(t, srv.URL, "", has(`status {"ok":false,"problems":["the ledger does not answer"]}`))
+}
+
+// A listener that comes when nobody listens is told how things stand, also when they stand as the last
+// one was told: the loop that told it may have run on a moment after it left.
+func TestEventStreamTellsAnOldProblemToANewListener(t *testing.T) {
+	w := &world{err: fault.New(fault.Transient, "ledger_away", "gone")}
+	a := newAPI(t, w, Config{Pulse: time.Millisecond, Heartbeat: 20 * time.Millisecond})
+	srv := httptest.NewServer(a)
+	defer srv.Close()
+	for range 3 {
+		events(t, srv.URL, "", has(`status {"ok":false,"problems":["the ledger does not answer"]}`))
+		for a.hub.busy() {
+			runtime.Gosched() // the server has not seen yet that the client is gone
+		}
+	}
+}
+
+func (h *hub) busy() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.listeners) > 0
 }
 
 func TestEventStreamIsAtMostAPulse(t *testing.T) {

@@ -60,7 +60,7 @@ func (x *tx) backfills(ctx context.Context, id int64) ([]ledger.Backfill, error)
 		return err
 	}, `SELECT b.id, b.version, vv.view_name, v.stream, vv.hash, vv.state, b.engine, b.state, b.log_id, b.created_at, b.listed_at, b.finished_at, b.plan
 	    FROM backfills b JOIN view_versions vv ON vv.id = b.version JOIN views v ON v.name = vv.view_name
-	    WHERE ? IN (0, b.id) ORDER BY b.id DESC`, id)
+	    WHERE CAST(? AS BIGINT) IN (0, b.id) ORDER BY b.id DESC`, id)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (x *tx) backfills(ctx context.Context, id int64) ([]ledger.Backfill, error)
 		return nil
 	}, `SELECT backfill_id, state, count(*), CAST(sum(expect_rows) AS BIGINT), CAST(sum(n_rows) AS BIGINT),
 	    CAST(sum(CASE WHEN state = 'done' THEN finished_at - started_at ELSE 0 END) AS BIGINT)
-	    FROM backfill_tasks WHERE ? IN (0, backfill_id) GROUP BY backfill_id, state`, id)
+	    FROM backfill_tasks WHERE CAST(? AS BIGINT) IN (0, backfill_id) GROUP BY backfill_id, state`, id)
 	return all, err
 }
 

@@ -64,7 +64,7 @@ func (d *DB) Replace(ctx context.Context, lease ledger.Lease, kind string, in []
 	}
 	rolled, mixed := rolledState(kind, out)
 	if mixed {
-		return fault.New(fault.Unknown, "bad_kind", "a %s of rolled and unrolled segments", kind)
+		return fault.New(fault.Config, "bad_kind", "a %s of rolled and unrolled segments", kind)
 	}
 	take := "DELETE FROM segments WHERE id = ? AND rolled = " + strconv.FormatInt(flag(rolled), 10)
 	switch kind {

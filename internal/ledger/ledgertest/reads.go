@@ -189,8 +189,8 @@ func rolledStaysApart(_ *testing.T, w *world) {
 	w.fails(w.l.Replace(w.ctx, lease, ledger.Compacted, mixed, []ledger.Segment{out}), fault.Lost, "segment_gone")
 	unrolled := out
 	unrolled.Rolled = false
-	w.fails(w.l.Replace(w.ctx, lease, ledger.Compacted, ids, []ledger.Segment{out, unrolled}), fault.Unknown, "bad_kind")
-	w.fails(w.l.Replace(w.ctx, lease, ledger.RolledUp, ids, []ledger.Segment{out}), fault.Unknown, "bad_kind")
+	w.fails(w.l.Replace(w.ctx, lease, ledger.Compacted, ids, []ledger.Segment{out, unrolled}), fault.Config, "bad_kind")
+	w.fails(w.l.Replace(w.ctx, lease, ledger.RolledUp, ids, []ledger.Segment{out}), fault.Config, "bad_kind")
 	w.ok(w.l.Replace(w.ctx, lease, ledger.Compacted, ids, []ledger.Segment{out}))
 	w.same(1, len(must(w.l.Segments(w.ctx, w.version, "minute", true))(w)))
 	w.same([]int64{300, 400, 100}, w.buckets("minute"))
