@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -51,10 +50,7 @@ func (c *cli) lint(cmd *cobra.Command, paths []string) ([]config.Problem, int, e
 		if err != nil {
 			return nil, 0, err
 		}
-		in := func(file string) bool {
-			rel, err := filepath.Rel(filepath.Clean(path), filepath.FromSlash(file))
-			return !only || err == nil && !strings.HasPrefix(rel, "..")
-		}
+		in := func(file string) bool { return !only || within(path, file) }
 		for _, f := range p.Files {
 			if in(f) {
 				files++

@@ -126,9 +126,9 @@ func (c *cli) root() *cobra.Command {
 // commands are all that work; there are no others.
 func (c *cli) commands() []*cobra.Command {
 	return []*cobra.Command{
-		c.upCommand(), c.collectCommand(), c.batchCommand(), c.liveCommand(), c.serveCommand(), c.initCommand(), c.lintCommand(), c.configCommand(), c.versionCommand(),
+		c.upCommand(), c.collectCommand(), c.batchCommand(), c.liveCommand(), c.serveCommand(), c.initCommand(), c.lintCommand(), c.testCommand(), c.configCommand(), c.versionCommand(),
 		c.queryCommand(), c.metricsCommand(), c.daysCommand(), c.statusCommand(), c.sendCommand(),
-		c.emulateCommand(), c.verifyCommand(),
+		c.emulateCommand(), c.verifyCommand(), c.keysCommand(),
 	}
 }
 

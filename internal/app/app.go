@@ -97,7 +97,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	p.greet()
-	return supervise(ctx, a.log, a.cfg.StopBudget, stages...)
+	return supervise(ctx, a.log, a.cfg.StopBudget+a.cfg.Project.Settings.Drain, stages...)
 }
 
 // noteAddress leaves the address in the data folder, where the commands look: a port that was taken has

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 
+	"github.com/pinflow/pinflow/internal/access"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/icelake"
 	"github.com/pinflow/pinflow/internal/kafkalog"
@@ -27,6 +28,7 @@ type parts struct {
 	admin  *kafkalog.Admin
 	door   *kafkalog.Producer // nil without the collector
 	http   net.Listener
+	access *access.Keeper
 
 	name string // owner
 
@@ -48,6 +50,9 @@ func (p *parts) close() error {
 // open opens the stores, the log and the port, and brings the project into them.
 func (p *parts) open(ctx context.Context) error {
 	s, units := p.cfg.Project.Settings, p.cfg.Units
+	if err := p.needsLedger(); err != nil {
+		return err
+	}
 	var err error
 	open := useFolder
 	if units.all() {
@@ -61,6 +66,9 @@ func (p *parts) open(ctx context.Context) error {
 		return p.explain(fmt.Errorf("opening the ledger: %w", err))
 	}
 	p.onClose(p.ledger.Close)
+	if err := p.openAccess(ctx); err != nil {
+		return p.explain(err)
+	}
 	if units.Batch || units.Serve {
 		if p.lake, err = icelake.Open(ctx, icelake.Config{Warehouse: s.Lake.Warehouse, Catalog: s.Lake.Catalog, Log: p.log}); err != nil {
 			return p.explain(fmt.Errorf("opening the lake: %w", err))

@@ -3,15 +3,12 @@ package app
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/batch"
 	"github.com/pinflow/pinflow/internal/collect"
 	"github.com/pinflow/pinflow/internal/days"
-	"github.com/pinflow/pinflow/internal/emulate"
 	"github.com/pinflow/pinflow/internal/httpapi"
 	"github.com/pinflow/pinflow/internal/live"
 	"github.com/pinflow/pinflow/internal/query"
@@ -90,15 +87,18 @@ func (p *parts) batchUnit(readers, jobs stage) (stage, stage, error) {
 // frontDoor is what speaks HTTP: it stops first, and the demonstration, which speaks to it, before.
 func (p *parts) frontDoor(ctx context.Context, reporter *status.Reporter) (stage, error) {
 	s := p.cfg.Project.Settings
-	deps := httpapi.Deps{Registry: p.cfg.Registry, Checks: []httpapi.Check{
+	deps := httpapi.Deps{Registry: p.cfg.Registry, Access: p.access, Keys: p.access, Checks: []httpapi.Check{
 		{Name: "ledger", Check: func(ctx context.Context) error { _, err := p.ledger.Epochs(ctx); return err }},
 		{Name: "log", Check: p.logReady},
 	}}
 	if p.lake != nil {
 		deps.Checks = append(deps.Checks, httpapi.Check{Name: "lake", Check: func(ctx context.Context) error { _, err := p.lake.Tables(ctx); return err }})
 	}
-	cfg := httpapi.Config{Version: p.cfg.Version, Body: s.Limits.Body, InFlight: s.Limits.InFlight}
-	var door stage
+	cfg, err := p.doorConfig()
+	if err != nil {
+		return nil, err
+	}
+	door := stage{{"API keys", p.access.Run}}
 	if p.cfg.Units.Serve {
 		if err := p.serveUnit(&cfg, &deps, reporter); err != nil {
 			return nil, err
@@ -117,7 +117,7 @@ func (p *parts) frontDoor(ctx context.Context, reporter *status.Reporter) (stage
 	if err != nil {
 		return nil, err
 	}
-	door = append(door, role{"HTTP server", serve(api.Server(""), p, api.Close)})
+	door = append(door, role{"HTTP server", serve(api, p)})
 	if p.cfg.Demo {
 		door = append(door, role{"demonstration", p.demo})
 	}
@@ -138,51 +138,4 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 	deps.Querier, deps.Catalogue, deps.Days, deps.Lake = engine, p.ledger, p.ledger, p.lake
 	deps.Status, deps.Feed = reporter, httpapi.NewLedgerFeed(p.ledger)
 	return nil
-}
-
-// demo posts the demonstration's events to our own front door until it closes.
-func (p *parts) demo(ctx context.Context) error {
-	e, err := emulate.New(emulate.Config{
-		URL: "http://" + p.http.Addr().String(), Rate: demoRate, Users: demoUsers,
-		Seed: uint64(time.Now().UnixNano()), Shares: emulate.Shares{Late: 0.01, Duplicate: 0.005, Bad: 0.001, Future: 0.001},
-		Pace: emulate.Pace{Rhythm: 0.3, Burst: emulate.Burst{Factor: 3, For: 40 * time.Second, Every: 4 * time.Minute}},
-	}, p.log.With("unit", "demonstration"))
-	if err != nil {
-		return err
-	}
-	if _, err := e.Run(ctx); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("posting the demonstration: %w", err)
-	}
-	<-ctx.Done()
-	return nil
-}
-
-// The demonstration is a small town: enough to see lines move, little enough to leave the machine alone.
-const (
-	demoRate  = 60 // events a second
-	demoUsers = 500
-)
-
-// serve runs an HTTP server on the listener until ctx ends, then lets requests in progress end.
-func serve(srv *http.Server, p *parts, closeStreams func()) func(context.Context) error {
-	return func(ctx context.Context) error {
-		ended := make(chan error, 1)
-		go func() { ended <- srv.Serve(p.http) }()
-		select {
-		case err := <-ended:
-			return fmt.Errorf("serving HTTP: %w", err)
-		case <-ctx.Done():
-		}
-		closeStreams()
-		budget, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.StopBudget/2)
-		defer cancel()
-		err := srv.Shutdown(budget)
-		if serveErr := <-ended; !errors.Is(serveErr, http.ErrServerClosed) {
-			err = errors.Join(err, serveErr)
-		}
-		if err != nil {
-			return fmt.Errorf("closing the front door: %w", err)
-		}
-		return nil
-	}
 }

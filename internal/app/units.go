@@ -70,7 +70,7 @@ func (p *parts) owner() string {
 
 // greet says where everything is.
 func (p *parts) greet() {
-	url := "http://" + p.http.Addr().String()
+	url := p.url()
 	s := p.cfg.Project.Settings
 	host, err := os.Hostname()
 	if err != nil {
@@ -103,7 +103,11 @@ func (p *parts) greet() {
 		if len(p.cfg.Project.Streams) > 0 && !p.cfg.Project.BuiltIn {
 			stream, body = p.cfg.Project.Streams[0].Name, "{}"
 		}
-		fmt.Fprintf(&b, "\npost an event:\n\n  curl -i %s/v1/streams/%s/events -d '%s'\n", url, stream, body)
+		bearer := ""
+		if p.access.Required() {
+			bearer = ` -H "Authorization: Bearer $KEY"`
+		}
+		fmt.Fprintf(&b, "\npost an event:\n\n  curl -i %s/v1/streams/%s/events%s -d '%s'\n", url, stream, bearer, body)
 	}
 	b.WriteString("\nstop with Ctrl-C\n")
 	if p.cfg.Demo {

@@ -56,7 +56,37 @@ func (c *Client) Get(ctx context.Context, path string, q url.Values, into any) e
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(body, into); err != nil {
+	return c.decode(path, body, into)
+}
+
+// Post sends a value as JSON and decodes the JSON answer into another. A nil value sends nothing.
+func (c *Client) Post(ctx context.Context, path string, v, into any) error {
+	var body io.Reader
+	kind := ""
+	if v != nil {
+		text, err := json.Marshal(v)
+		if err != nil {
+			return fmt.Errorf("asking %s: %w", c.URL(), err)
+		}
+		body, kind = bytes.NewReader(text), "application/json"
+	}
+	resp, err := c.do(ctx, http.MethodPost, path, nil, body, kind)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		return c.refusal(resp)
+	}
+	answer, err := c.read(resp)
+	if err != nil {
+		return err
+	}
+	return c.decode(path, answer, into)
+}
+
+func (c *Client) decode(path string, answer []byte, into any) error {
+	if err := json.Unmarshal(answer, into); err != nil {
 		return fault.New(fault.Unknown, "bad_answer", "reading the answer of %s%s: %w", c.URL(), path, err).
 			WithAdvice("check that this is the address of a pinflow of this release")
 	}
@@ -167,7 +197,10 @@ func (c *Client) refusal(resp *http.Response) error {
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:
 		f.Kind = fault.Config
-		f = f.WithExit(fault.ExitFailed).WithAdvice("give a key with --api-key-file or PINFLOW_API_KEY")
+		f = f.WithExit(fault.ExitFailed)
+		if p.Code != "host_not_allowed" && p.Code != "foreign_origin" {
+			f = f.WithAdvice("give a key with --api-key-file or PINFLOW_API_KEY")
+		}
 	case resp.StatusCode == http.StatusConflict:
 		f = f.WithExit(fault.ExitConflict)
 	case resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusTooManyRequests:

@@ -232,8 +232,6 @@ func TestFlagsAndVariablesAreCheckedToo(t *testing.T) {
 	want := `env PINFLOW_LIMITS_BODY  error  "limits.body" must be a size, not "lots"
         allowed: like 64KiB, 10MiB, 2GiB
 env PINFLOW_LISTN  warning  nothing reads this variable: did you mean "PINFLOW_LISTEN"?
-flag --listen  error  0.0.0.0:80 can be reached from other hosts and there are no API keys: anybody could write and read
-        allowed: an address of this host alone, like 127.0.0.1:8080
 flag --log-listen  error  "log.listen": "9092" is not an address
         allowed: host:port, like 127.0.0.1:8080 or :8080
 `

@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pinflow/pinflow/internal/event"
 )
@@ -193,11 +194,24 @@ func (l *loader) panel(p *Project, panel Panel, d *walker, at string) {
 	}
 }
 
+// maxDrain is how long a process may take to close its front door.
+const maxDrain = 10 * time.Minute
+
 // addresses checks who can reach what.
 func (l *loader) addresses(p *Project) {
 	s := &p.Settings
-	if s.Listen != "" && !loopback(s.Listen) {
-		l.setting(p, "listen", fmt.Sprintf("%s can be reached from other hosts and there are no API keys: anybody could write and read", s.Listen), "an address of this host alone, like 127.0.0.1:8080")
+	if s.Listen != "" && !Loopback(s.Listen) && s.Keys.Required == "never" {
+		l.setting(p, "keys.required", fmt.Sprintf("%s can be reached from other hosts and keys.required is never: anybody could write and read", s.Listen), "auto, or an address of this host alone, like 127.0.0.1:8080")
+	}
+	if (s.TLS.CertFile == "") != (s.TLS.KeyFile == "") {
+		missing, given := "tls.key_file", "tls.cert_file"
+		if s.TLS.CertFile == "" {
+			missing, given = given, missing
+		}
+		l.setting(p, given, fmt.Sprintf("%s needs %s", given, missing), "")
+	}
+	if s.Drain > maxDrain {
+		l.setting(p, "drain", fmt.Sprintf("drain %s is more than %s", formatDuration(s.Drain), formatDuration(maxDrain)), "")
 	}
 	if s.Log.Kind == Kafka {
 		if len(s.Log.Brokers) == 0 {
@@ -209,7 +223,7 @@ func (l *loader) addresses(p *Project) {
 	if len(s.Log.Brokers) > 0 {
 		l.setting(p, "log.brokers", "log.brokers is for log.kind kafka; the embedded broker is its own", "")
 	}
-	if s.Log.Listen != "" && !loopback(s.Log.Listen) {
+	if s.Log.Listen != "" && !Loopback(s.Log.Listen) {
 		l.setting(p, "log.listen", fmt.Sprintf("%s can be reached from other hosts and the embedded broker asks nobody who they are", s.Log.Listen), "an address of this host alone, like 127.0.0.1:9092")
 	}
 	switch {
@@ -243,7 +257,7 @@ func (l *loader) login(p *Project) {
 func sameAddress(a, b string) bool {
 	ha, pa, errA := net.SplitHostPort(a)
 	hb, pb, errB := net.SplitHostPort(b)
-	return errA == nil && errB == nil && pa == pb && pa != "0" && (ha == hb || loopback(a) && loopback(b))
+	return errA == nil && errB == nil && pa == pb && pa != "0" && (ha == hb || Loopback(a) && Loopback(b))
 }
 
 // recordBytes is what one record takes in the embedded log, for judging whether the dedup windows

@@ -234,6 +234,9 @@ func (l *loader) decode(p *Project) {
 		case ViewFile:
 			v := View{File: s.doc.name}
 			err = decode(s.checked, &v.View)
+			for i := range v.Tests {
+				v.TestLines = append(v.TestLines, s.doc.find(fmt.Sprintf("tests[%d]", i)).line)
+			}
 			p.Views = append(p.Views, v)
 		case DashFile:
 			delete(s.checked, "version")

@@ -36,7 +36,8 @@ type Stream struct {
 // View is a metrics view with the file that declares it.
 type View struct {
 	metric.View
-	File string
+	File      string
+	TestLines []int // where its tests begin
 }
 
 // Dashboard is dashboards/NAME.yaml.
@@ -125,11 +126,20 @@ func (p *Project) ServerURL() string {
 			}
 		}
 	}
-	host, port, err := net.SplitHostPort(p.Settings.Listen)
-	if err == nil && (host == "" || host == "0.0.0.0" || host == "::") {
-		return "http://" + net.JoinHostPort("127.0.0.1", port)
+	return p.Settings.URL(p.Settings.Listen)
+}
+
+// URL is how this host reaches what listens on the address.
+func (s *Settings) URL(addr string) string {
+	scheme := "http://"
+	if s.TLS.CertFile != "" {
+		scheme = "https://"
 	}
-	return "http://" + p.Settings.Listen
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return scheme + net.JoinHostPort("127.0.0.1", port)
+	}
+	return scheme + addr
 }
 
 // fileKindOf is the kind of a file by its path in the project, "" for no file of ours.

@@ -143,7 +143,7 @@ func checkAddress(s string) string {
 }
 
 // loopback tells whether only this host can reach the address.
-func loopback(addr string) bool {
+func Loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
 		return false

@@ -18,11 +18,27 @@ type Settings struct {
 	Version  int           `json:"version"`
 	Data     string        `json:"data"`
 	Listen   string        `json:"listen"`
+	Hosts    []string      `json:"hosts"`
+	TLS      ServerTLS     `json:"tls"`
+	Keys     Keys          `json:"keys"`
 	Log      Log           `json:"log"`
 	Lake     Lake          `json:"lake"`
 	Ledger   Ledger        `json:"ledger"`
 	Limits   Limits        `json:"limits"`
+	Drain    time.Duration `json:"drain"`
 	Rollback time.Duration `json:"rollback"`
+}
+
+// ServerTLS is how the API speaks TLS; without files it does not.
+type ServerTLS struct {
+	CertFile string `json:"cert_file"`
+	KeyFile  string `json:"key_file"`
+}
+
+// Keys say when API keys are asked for.
+type Keys struct {
+	Required string        `json:"required"` // auto | always | never
+	Session  time.Duration `json:"session"`
 }
 
 // Log says where events are kept until both units have them.
@@ -87,6 +103,8 @@ type Limits struct {
 	Event    int64 `json:"event"` // bytes
 	Batch    int   `json:"batch"` // events
 	InFlight int64 `json:"in_flight"`
+
+	Connections int `json:"connections"` // also requests at the same time
 }
 
 // Value is one setting as `config show` prints it: what, and who says so.

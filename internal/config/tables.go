@@ -24,6 +24,7 @@ const (
 	backfillRE  = `earliest|none|[0-9]{4}-[0-9]{2}-[0-9]{2}`
 	humanRE     = `now([+-][0-9]{1,6}[smhdwMy])*(/[mhdwMy])?|[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:[0-9]{2})?)?`
 	measureRE   = `[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*`
+	hostRE      = `\*|[a-zA-Z0-9._-]{1,253}|[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F:.]*`
 	exampleSpan = "like 10m, 24h, 7d, 3650d"
 )
 
@@ -33,6 +34,8 @@ var (
 	boolShape  = &shape{kind: boolean}
 	nameShape  = &shape{kind: text, pattern: nameRE, says: nameSays}
 	spanShape  = &shape{kind: duration, min: bound(1), like: exampleSpan}
+	waitShape  = &shape{kind: duration, like: "like 0s, 5s, 1m"}
+	hostShape  = &shape{kind: text, pattern: hostRE, says: "a host's name or address without port, or *"}
 	sizeShape  = &shape{kind: size, like: "like 64KiB, 10MiB, 2GiB"}
 	addrShape  = &shape{kind: address, like: "host:port, like 127.0.0.1:8080 or :8080"}
 	zoneShape  = &shape{kind: text, like: "an IANA name, like UTC or Europe/London"}
@@ -76,6 +79,15 @@ func settingsTable() *shape {
 	return obj(versionKey,
 		key{name: "data", doc: "Folder of everything that pinflow keeps.", shape: textShape, def: "./pinflow-data", path: true},
 		key{name: "listen", doc: "Address of the HTTP API and the page.", shape: addrShape, def: "127.0.0.1:8080"},
+		key{name: "hosts", doc: "Names by which clients reach the API, beside localhost and the address they connect to; *: any.", shape: listOf(hostShape)},
+		key{name: "tls", doc: "TLS of the API and the page. The files are read again when they change.", shape: obj(
+			key{name: "cert_file", doc: "Certificate chain, PEM.", shape: textShape, path: true},
+			key{name: "key_file", doc: "Its private key, PEM.", shape: textShape, path: true},
+		)},
+		key{name: "keys", doc: "API keys.", shape: obj(
+			key{name: "required", doc: "auto: as soon as there is a key, and always where other hosts can reach the API; always; never: only on addresses of this host.", shape: enum("auto", "always", "never"), def: "auto"},
+			key{name: "session", doc: "How long a log-in of the page lasts.", shape: spanShape, def: "30d"},
+		)},
 		key{name: "log", doc: "Where events are kept until both units have them.", shape: logTable()},
 		key{name: "lake", doc: "Iceberg tables.", shape: lakeTable()},
 		key{name: "ledger", doc: "Database of positions, segments and versions.", shape: obj(
@@ -86,7 +98,9 @@ func settingsTable() *shape {
 			key{name: "event", doc: "Largest event.", shape: sizeShape, def: "1MiB"},
 			key{name: "batch", doc: "Most events in a request.", shape: &shape{kind: integer, min: bound(1), max: bound(1_000_000)}, def: "10000"},
 			key{name: "in_flight", doc: "Most bytes on their way to the log; beyond it clients get 429.", shape: sizeShape, def: "64MiB"},
+			key{name: "connections", doc: "Most open connections to the API, and most requests at the same time.", shape: &shape{kind: integer, min: bound(8), max: bound(1_000_000)}, def: "4096"},
 		)},
+		key{name: "drain", doc: "How long /readyz says that the process stops before the front door closes, so that a load balancer sends its clients elsewhere.", shape: waitShape, def: "1s"},
 		key{name: "rollback", doc: "How long the replaced version of a view stays ready.", shape: spanShape, def: "24h"},
 	)
 }

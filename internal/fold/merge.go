@@ -102,6 +102,25 @@ func RegroupParts(c *metric.Compiled, by Grouping, parts ...Part) (*States, erro
 	return m.states(), nil
 }
 
+// MergeGroups merges what Regroup made of parts of the blocks under one grouping.
+func MergeGroups(by Grouping, parts ...*States) *States {
+	whole := Grouping{Grain: by.Grain, Clock: by.Clock}
+	for d := range by.Dims {
+		whole.Dims = append(whole.Dims, d)
+	}
+	for s := range by.States {
+		whole.States = append(whole.States, s)
+	}
+	m := newMerger(whole)
+	for i := range parts[0].Cols {
+		m.cols = append(m.cols, Column{Type: parts[0].Cols[i].Type})
+	}
+	for _, p := range parts {
+		m.add(p)
+	}
+	return m.states()
+}
+
 // side takes the rows of elements if the grouping speaks of the unnested dimension, else those of
 // whole events.
 func (by *Grouping) side(unnested int) Match {
@@ -159,7 +178,31 @@ func newMerger(by Grouping) *merger {
 	for range by.Dims {
 		m.dicts = append(m.dicts, newDict())
 	}
+	if by.Top != nil {
+		m.topFirst()
+	}
 	return m
+}
+
+// topFirst gives the values of the groups that are kept the smallest codes: a group is then found by them
+// in a small table.
+func (m *merger) topFirst() {
+	for d := range m.dicts {
+		m.dicts[d].code([]byte(m.by.Top.Other))
+	}
+	for key := range m.by.Top.Kept {
+		rest := []byte(key)
+		for d := range m.dicts {
+			null := rest[0] == 0
+			if rest = rest[1:]; null {
+				continue
+			}
+			n, size := binary.Uvarint(rest)
+			rest = rest[size:]
+			m.dicts[d].code(rest[:n])
+			rest = rest[n:]
+		}
+	}
 }
 
 func (m *merger) states() *States {

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/http"
@@ -11,7 +12,7 @@ import (
 // Server is an http.Server of the handler with every limit set that event streams allow. The handler
 // sets the time limits of bodies and answers itself, request by request.
 func (a *API) Server(addr string) *http.Server {
-	return &http.Server{
+	srv := &http.Server{
 		Addr:              addr,
 		Handler:           a,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -20,7 +21,15 @@ func (a *API) Server(addr string) *http.Server {
 		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 		ConnState:         (&conns{most: a.cfg.Conns, open: map[net.Conn]bool{}, metrics: a.metrics}).state,
 	}
+	if a.cfg.Certificate != nil {
+		srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.cfg.Certificate.Get}
+		srv.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams}
+	}
+	return srv
 }
+
+// maxStreams is the most requests at the same time on one connection of HTTP/2.
+const maxStreams = 64
 
 // conns bounds the open connections.
 type conns struct {

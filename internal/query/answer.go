@@ -5,9 +5,12 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/column"
@@ -72,9 +75,9 @@ type table struct {
 	other *Other
 }
 
-// answer merges the parts and writes the rows.
-func (p *plan) answer(d *ledger.Data, parts []fold.Part, now time.Time, cfg Config) (*Answer, error) {
-	t, err := p.merge(parts)
+// answer merges the segments' blocks and writes the rows.
+func (p *plan) answer(d *ledger.Data, blocks []*fold.States, now time.Time, cfg Config) (*Answer, error) {
+	t, err := p.merge(d.Segments, blocks)
 	if err != nil {
 		return nil, fault.New(fault.Corrupt, "bad_segment", "merging %d segments: %w", len(d.Segments), err)
 	}
@@ -110,8 +113,27 @@ func (p *plan) parts(m *metric.NamedMeasure) []*metric.NamedMeasure {
 	return []*metric.NamedMeasure{p.c.Measure(m.Numerator), p.c.Measure(m.Denominator)}
 }
 
-// merge groups the parts as asked, top groups and the rest where there is a limit.
-func (p *plan) merge(blocks []fold.Part) (*table, error) {
+// need is states as flags.
+func (p *plan) need() []bool {
+	need := make([]bool, len(p.c.States))
+	for _, s := range p.states() {
+		need[s] = true
+	}
+	if p.ranked() {
+		m, _ := p.rankedBy()
+		for _, part := range p.parts(m) {
+			if part != nil {
+				for _, s := range part.States {
+					need[s] = true
+				}
+			}
+		}
+	}
+	return need
+}
+
+// merge groups the blocks' rows as asked, top groups and the rest where there is a limit.
+func (p *plan) merge(segs []ledger.Segment, blocks []*fold.States) (*table, error) {
 	states := p.states()
 	by := fold.Grouping{Grain: p.grain, Clock: calendar.NewClock(p.zone), States: states, Match: p.match}
 	for _, d := range p.by {
@@ -122,12 +144,12 @@ func (p *plan) merge(blocks []fold.Part) (*table, error) {
 		t.late = t.at[p.c.LateState(p.grain)]
 	}
 	var err error
-	if p.req.Limit > 0 && p.grain != calendar.None && len(p.by) > 0 {
-		if by.Top, t.other, err = p.top(by, blocks); err != nil {
+	if p.ranked() {
+		if by.Top, t.other, err = p.top(by, partsOf(p.ranking, segs, blocks)); err != nil {
 			return nil, err
 		}
 	}
-	if t.block, err = fold.RegroupParts(p.c, by, blocks...); err != nil {
+	if t.block, err = p.regroup(by, partsOf(p.reads, segs, blocks)); err != nil {
 		return nil, err
 	}
 	if by.Top != nil {
@@ -141,6 +163,43 @@ func (p *plan) merge(blocks []fold.Part) (*table, error) {
 		}
 	}
 	return t, nil
+}
+
+// parallelRows is how many rows are worth a goroutine.
+const parallelRows = 100_000
+
+// regroup merges the parts, in as many goroutines as there are processors where there is much to do.
+func (p *plan) regroup(by fold.Grouping, parts []fold.Part) (*fold.States, error) {
+	rows := 0
+	for _, x := range parts {
+		rows += x.Block.N
+	}
+	workers := min(runtime.GOMAXPROCS(0), rows/parallelRows)
+	if workers < 2 {
+		return fold.RegroupParts(p.c, by, parts...)
+	}
+	done := make([]*fold.States, workers)
+	var work errgroup.Group
+	share, from := rows/workers+1, 0
+	for n := range workers {
+		to, sum := from, 0
+		for to < len(parts) && (sum < share || n == workers-1) {
+			sum += parts[to].Block.N
+			to++
+		}
+		mine := parts[from:to]
+		from = to
+		work.Go(func() (err error) {
+			own := by
+			own.Clock = calendar.NewClock(p.zone)
+			done[n], err = fold.RegroupParts(p.c, own, mine...)
+			return err
+		})
+	}
+	if err := work.Wait(); err != nil {
+		return nil, err
+	}
+	return fold.MergeGroups(by, done...), nil
 }
 
 // positions says which of the chosen states each of the view's is; -1: none.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,7 +27,7 @@ type Source interface {
 
 // Config bounds what a query may take. Zero values mean the defaults.
 type Config struct {
-	CacheBytes int64         // decoded segments kept; default 64 MiB
+	CacheBytes int64         // decoded segments kept; default 96 MiB
 	MaxRows    int           // most rows or points of an answer; default 100,000
 	Wait       time.Duration // longest wait for the broker + clock difference between hosts; default 35 s
 }
@@ -65,7 +66,7 @@ func (v *compiled) final(wait time.Duration) int64 {
 // New returns an engine over the source; clock tells the time.
 func New(cfg Config, source Source, clock func() time.Time) (*Engine, error) {
 	if cfg.CacheBytes == 0 {
-		cfg.CacheBytes = 64 << 20
+		cfg.CacheBytes = 96 << 20
 	}
 	if cfg.MaxRows == 0 {
 		cfg.MaxRows = 100_000
@@ -98,7 +99,7 @@ func (e *Engine) Query(ctx context.Context, req Request) (*Answer, error) {
 		var mistake error
 		if v != nil {
 			if p, mistake = e.plan(req, v, now); mistake == nil && len(p.reads) > 0 {
-				read.Parts, read.Cached = p.reads, e.holding(held)
+				read.Parts, read.Cached = append(p.reads[:len(p.reads):len(p.reads)], p.ranking...), e.holding(held, p.need())
 			}
 		}
 		data, err := e.source.Read(ctx, read)
@@ -116,20 +117,20 @@ func (e *Engine) Query(ctx context.Context, req Request) (*Answer, error) {
 		if mistake != nil {
 			return nil, mistake
 		}
-		blocks, err := e.blocks(data.Segments, held)
+		blocks, err := e.blocks(data.Segments, held, p.need())
 		if err != nil {
 			return nil, fmt.Errorf("querying view %s: %w", req.View, err)
 		}
-		return p.answer(data, p.partsOf(data.Segments, blocks), now, e.cfg)
+		return p.answer(data, blocks, now, e.cfg)
 	}
 	return nil, fault.New(fault.Transient, "catalogue_moving", "view %s changes too often to be read", req.View)
 }
 
-// holding tells the ledger which segments are cached, and takes hold of them: they may leave the
-// cache before they are used.
-func (e *Engine) holding(held map[int64]*fold.States) func(id int64) bool {
+// holding tells the ledger which segments are cached with what is needed of them, and takes hold of them:
+// they may leave the cache before they are used.
+func (e *Engine) holding(held map[int64]*fold.States, need []bool) func(id int64) bool {
 	return func(id int64) bool {
-		s := e.cache.get(id)
+		s, _ := e.cache.get(id, need)
 		if s != nil {
 			held[id] = s
 		}
@@ -171,7 +172,7 @@ func (e *Engine) compile(d *ledger.Data) (*compiled, error) {
 }
 
 // blocks returns the segments decoded, from the cache where they were held.
-func (e *Engine) blocks(segs []ledger.Segment, held map[int64]*fold.States) ([]*fold.States, error) {
+func (e *Engine) blocks(segs []ledger.Segment, held map[int64]*fold.States, need []bool) ([]*fold.States, error) {
 	out := make([]*fold.States, len(segs))
 	var work errgroup.Group
 	work.SetLimit(runtime.GOMAXPROCS(0))
@@ -181,11 +182,17 @@ func (e *Engine) blocks(segs []ledger.Segment, held map[int64]*fold.States) ([]*
 			continue
 		}
 		work.Go(func() error {
-			states, err := e.codec.Decode(s.Data)
+			want := slices.Clone(need)
+			if _, have := e.cache.get(s.ID, need); have != nil { // what others asked for stays
+				for i := range want {
+					want[i] = want[i] || have[i]
+				}
+			}
+			states, err := e.codec.DecodeSome(s.Data, want)
 			if err != nil {
 				return fmt.Errorf("segment %d: %w", s.ID, err)
 			}
-			e.cache.put(s.ID, states)
+			e.cache.put(s.ID, states, want)
 			out[i] = states
 			return nil
 		})

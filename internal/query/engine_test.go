@@ -351,9 +351,9 @@ func TestRunTest(t *testing.T) {
 		{"by day", "events: [{event_time: 2026-11-22T10:00:01Z}]\nexpect: {grain: day, rows: [{time: 2026-11-22, posted: 1, likes: null}]}", nil},
 		{"no events", "events: []\nexpect: {rows: [{posted: 0, likes: null}]}", nil},
 		{"by dimension", "events: [{category: art}, {category: food}, {}]\nexpect: {by: [category], rows: [{category: food, posted: 1}, {category: null, posted: 1}, {category: art}]}", nil},
-		{"wrong number", "events: [{likes: 2}]\nexpect: {rows: [{posted: 2, likes: 2}]}", []string{`expect.rows[0]: expected {posted: 2, likes: 2}, got {posted: 1, likes: 2}`}},
+		{"wrong number", "events: [{likes: 2}]\nexpect: {rows: [{posted: 2, likes: 2}]}", []string{`expect.rows[0]: posted: expected 2, got 1`}},
 		{"missing row", "events: [{category: art}]\nexpect: {by: [category], rows: [{category: food, posted: 1}]}", []string{
-			`expect.rows[0]: no row {category: "food", posted: 1}`, `unexpected row {category: "art", posted: 1, likes: null, liked: 0, liked_share: 0}`,
+			`expect.rows[0]: the answer has no row {category: "food", posted: 1}`, `the answer has a row that is not expected: {category: "art", posted: 1, likes: null, liked: 0, liked_share: 0}`,
 		}},
 		{"bad column", "events: [{likes: 2}]\nexpect: {rows: [{psted: 2}]}", []string{`expect.rows[0]: the answer has no column "psted"`}},
 		{"dead event", "events: [{likes: x}]\nexpect: {rows: []}", []string{`events[0] would be a dead letter: type_mismatch`}},

@@ -52,12 +52,28 @@ func RunTest(c *metric.Compiled, test metric.Test) []string {
 	if len(blocks) == 0 {
 		from, to = 0, 1
 	}
-	req := Request{View: c.Name, By: test.Expect.By, Grain: test.Expect.Grain}
+	req := Request{View: c.Name, Measures: expected(c, test.Expect), By: test.Expect.By, Grain: test.Expect.Grain}
 	t, err := exampleTable(c, req, blocks, from, to)
 	if err != nil {
 		return []string{err.Error()}
 	}
 	return compare(t, test.Expect)
+}
+
+// expected are the view's measures, and the hidden ones that a row names.
+func expected(c *metric.Compiled, want metric.Expect) []string {
+	var names []string
+	for i := range c.Measures {
+		names = append(names, c.Measures[i].Name)
+	}
+	for _, row := range want.Rows {
+		for _, hidden := range []string{"_late", "_late_dropped", "_errors"} {
+			if _, named := row[hidden]; named && !slices.Contains(names, hidden) {
+				names = append(names, hidden)
+			}
+		}
+	}
+	return names
 }
 
 func exampleTable(c *metric.Compiled, req Request, blocks []*fold.States, from, to int64) (*table, error) {
@@ -79,7 +95,7 @@ func exampleTable(c *metric.Compiled, req Request, blocks []*fold.States, from, 
 	if err := p.align(math.MaxInt32); err != nil {
 		return nil, err
 	}
-	t, err := p.merge(p.partsOf(segs, blocks))
+	t, err := p.merge(segs, blocks)
 	if err != nil {
 		return nil, err
 	}
@@ -139,25 +155,17 @@ func compare(t *table, want metric.Expect) []string {
 			}
 		}
 		for j, l := range got {
-			if !used[j] && t.agrees(l, columns, row, true) {
+			if !used[j] && t.agrees(l, columns, row) {
 				at = j
 				break
 			}
 		}
 		if at < 0 {
-			problems = append(problems, fmt.Sprintf("expect.rows[%d]: no row %s", i, rowText(columns, row)))
+			problems = append(problems, fmt.Sprintf("expect.rows[%d]: the answer has no row %s", i, rowText(columns, row)))
 			continue
 		}
 		used[at] = true
-		if !t.agrees(got[at], columns, row, false) {
-			cells := map[string]any{}
-			for k, v := range t.cells(got[at]) {
-				if _, named := row[columns[k]]; named {
-					cells[columns[k]] = v
-				}
-			}
-			problems = append(problems, fmt.Sprintf("expect.rows[%d]: expected %s, got %s", i, rowText(columns, row), rowText(columns, cells)))
-		}
+		problems = append(problems, t.differences(got[at], fmt.Sprintf("expect.rows[%d]", i), row)...)
 	}
 	for j, l := range got {
 		if !used[j] && l.group >= 0 {
@@ -165,32 +173,50 @@ func compare(t *table, want metric.Expect) []string {
 			for k, v := range t.cells(l) {
 				cells[columns[k]] = v
 			}
-			problems = append(problems, "unexpected row "+rowText(columns, cells))
+			problems = append(problems, "the answer has a row that is not expected: "+rowText(columns, cells))
 		}
 	}
 	return problems
 }
 
-// agrees tells whether a row has the expected values: of time and dimensions only, or of all.
-func (t *table) agrees(l line, columns []string, row map[string]any, keysOnly bool) bool {
+// agrees tells whether a row has the expected time and dimensions.
+func (t *table) agrees(l line, columns []string, row map[string]any) bool {
 	for k, got := range t.cells(l) {
 		want, named := row[columns[k]]
-		isKey := columns[k] == "time" || t.p.c.Dimension(columns[k]) != nil
-		if !named || (keysOnly && !isKey) {
-			continue
-		}
-		if columns[k] == "time" {
+		switch {
+		case !named:
+		case columns[k] == "time":
 			at, err := when(fmt.Sprint(want), time.Time{}, t.p.zone)
 			if err != nil || at != l.bucket {
 				return false
 			}
-			continue
-		}
-		if !sameValue(want, got, t.tolerance(columns[k])) {
+		case t.p.c.Dimension(columns[k]) != nil && !sameValue(want, got, 0):
 			return false
 		}
 	}
 	return true
+}
+
+// differences lists the measures of a row that are not as expected.
+func (t *table) differences(l line, where string, row map[string]any) []string {
+	columns := t.p.columns()
+	keys := map[string]any{}
+	for name, v := range row {
+		if name == "time" || t.p.c.Dimension(name) != nil {
+			keys[name] = v
+		}
+	}
+	if len(keys) > 0 {
+		where += " " + rowText(columns, keys)
+	}
+	var problems []string
+	for k, got := range t.cells(l) {
+		want, named := row[columns[k]]
+		if _, key := keys[columns[k]]; named && !key && !sameValue(want, got, t.tolerance(columns[k])) {
+			problems = append(problems, fmt.Sprintf("%s: %s: expected %s, got %s", where, columns[k], valueText(want), valueText(got)))
+		}
+	}
+	return problems
 }
 
 // tolerance is how far a column's number may be from the expected one, of it: within what a decimal in
@@ -215,15 +241,19 @@ func sameValue(want, got any, tolerance float64) bool {
 	return fmt.Sprint(want) == fmt.Sprint(got)
 }
 
+func valueText(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(text)
+}
+
 func rowText(columns []string, row map[string]any) string {
 	var parts []string
 	for _, c := range columns {
 		if v, ok := row[c]; ok {
-			text, err := json.Marshal(v)
-			if err != nil {
-				text = []byte(fmt.Sprint(v))
-			}
-			parts = append(parts, c+": "+string(text))
+			parts = append(parts, c+": "+valueText(v))
 		}
 	}
 	return "{" + strings.Join(parts, ", ") + "}"

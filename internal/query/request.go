@@ -41,6 +41,7 @@ type plan struct {
 	grain    calendar.Grain
 	floors   floors
 	reads    []ledger.Part // which tier answers which stretch, in order of time
+	ranking  []ledger.Part // the same of totals: for top; nil if there is none
 	holes    []hole        // what none answers
 	from, to int64         // whole buckets
 	buckets  []int64       // starts of the buckets in [from, to); of totals none

@@ -52,8 +52,20 @@ func (p *plan) cover() error {
 			p.coverStretch(own, top, b, p.end(k))
 		}
 	}
-	return p.checkHoles()
+	if err := p.checkHoles(); err != nil || !p.ranked() {
+		return err
+	}
+	// Who is on top is a question of totals: it is answered from coarser tiers, where there are any.
+	totals := &plan{c: p.c, floors: p.floors}
+	for _, r := range p.reads {
+		totals.coverStretch(own, calendar.Day, r.From, r.To)
+	}
+	p.ranking = totals.reads
+	return nil
 }
+
+// ranked tells whether the largest groups are shown and the rest as one.
+func (p *plan) ranked() bool { return p.req.Limit > 0 && p.grain != calendar.None && len(p.by) > 0 }
 
 // coverStretch takes what is whole in a tier of it, and the rest at its ends from finer ones.
 func (p *plan) coverStretch(own *calendar.Clock, tier calendar.Grain, from, to int64) {
@@ -140,20 +152,20 @@ func (p *plan) edge(at int64) calendar.Grain {
 	return p.floors.finest(p.c, at)
 }
 
-// partsOf says which rows of the segments answer the question. A segment that neighbouring parts take is
-// read in one go.
-func (p *plan) partsOf(segs []ledger.Segment, blocks []*fold.States) []fold.Part {
+// partsOf says which rows of the segments are what was asked for. A segment that neighbouring parts take
+// is read in one go.
+func partsOf(reads []ledger.Part, segs []ledger.Segment, blocks []*fold.States) []fold.Part {
 	var out []fold.Part
 	for i := range segs {
 		s := &segs[i]
-		first, _ := slices.BinarySearchFunc(p.reads, s.From, func(x ledger.Part, at int64) int {
+		first, _ := slices.BinarySearchFunc(reads, s.From, func(x ledger.Part, at int64) int {
 			if x.To <= at {
 				return -1
 			}
 			return 1
 		})
 		begun := false
-		for _, x := range p.reads[first:] {
+		for _, x := range reads[first:] {
 			if x.From > s.To {
 				break
 			}

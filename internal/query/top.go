@@ -10,14 +10,8 @@ import (
 
 // top chooses the groups that are largest over the whole range, by the measure that is ordered by
 // (else the first). The rest is put together as "other".
-func (p *plan) top(by fold.Grouping, blocks []fold.Part) (*fold.Top, *Other, error) {
-	measure, sign := p.measures[0], -1
-	if i := slices.IndexFunc(p.measures, func(m *metric.NamedMeasure) bool { return m.Name == p.order }); i >= 0 {
-		measure = p.measures[i]
-		if !p.down {
-			sign = 1
-		}
-	}
+func (p *plan) top(by fold.Grouping, parts []fold.Part) (*fold.Top, *Other, error) {
+	measure, sign := p.rankedBy()
 	by.Grain, by.States = calendar.None, []int{metric.StateRows}
 	for _, part := range p.parts(measure) {
 		if part != nil {
@@ -28,7 +22,7 @@ func (p *plan) top(by fold.Grouping, blocks []fold.Part) (*fold.Top, *Other, err
 	by.States = slices.Compact(by.States)
 	t := &table{p: p, at: p.positions(by.States), late: -1}
 	var err error
-	if t.block, err = fold.RegroupParts(p.c, by, blocks...); err != nil {
+	if t.block, err = p.regroup(by, parts); err != nil {
 		return nil, nil, err
 	}
 	var order []int
@@ -53,6 +47,15 @@ func (p *plan) top(by fold.Grouping, blocks []fold.Part) (*fold.Top, *Other, err
 		top.Other = other.Label
 	}
 	return top, other, nil
+}
+
+// rankedBy is the measure that groups are compared by, and 1 if the smallest come first, else −1.
+func (p *plan) rankedBy() (*metric.NamedMeasure, int) {
+	i := slices.IndexFunc(p.measures, func(m *metric.NamedMeasure) bool { return m.Name == p.order })
+	if i >= 0 && !p.down {
+		return p.measures[i], 1
+	}
+	return p.measures[max(i, 0)], -1
 }
 
 // label is a word for the rest that no dimension has as a value.

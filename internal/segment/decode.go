@@ -19,7 +19,11 @@ import (
 
 // Decode returns the block of a segment. The error is a fault: Corrupt for bytes that are no
 // segment, Config for a format newer than this binary's.
-func (c *Codec) Decode(data []byte) (*fold.States, error) {
+func (c *Codec) Decode(data []byte) (*fold.States, error) { return c.DecodeSome(data, nil) }
+
+// DecodeSome is Decode of some of the states: of those that want is false for there is only the type.
+// A nil want wants all.
+func (c *Codec) DecodeSome(data []byte, want []bool) (*fold.States, error) {
 	if len(data) < headerSize || string(data[:4]) != magic {
 		return nil, fault.New(fault.Corrupt, "bad_segment", "decoding a segment of %d bytes: no header", len(data))
 	}
@@ -34,7 +38,7 @@ func (c *Codec) Decode(data []byte) (*fold.States, error) {
 	if err != nil {
 		return nil, fault.New(fault.Corrupt, "bad_segment", "decompressing a segment: %w", err)
 	}
-	s, err := decodeStream(raw)
+	s, err := decodeStream(raw, want)
 	if err != nil {
 		return nil, fault.New(fault.Corrupt, "bad_segment", "decoding a segment: %w", err)
 	}
@@ -45,7 +49,7 @@ var errNoBatch = errors.New("no record batch")
 
 // decodeStream reads the Arrow stream. Arrow's reader trusts its input (it allocates what a length
 // says, and may panic): only bytes that the CRC vouches for come here.
-func decodeStream(raw []byte) (s *fold.States, err error) {
+func decodeStream(raw []byte, want []bool) (s *fold.States, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s, err = nil, fmt.Errorf("reading arrow: %v", p)
@@ -62,10 +66,10 @@ func decodeStream(raw []byte) (s *fold.States, err error) {
 		}
 		return nil, errNoBatch
 	}
-	return statesOf(r.RecordBatch())
+	return statesOf(r.RecordBatch(), want)
 }
 
-func statesOf(rec arrow.RecordBatch) (*fold.States, error) {
+func statesOf(rec arrow.RecordBatch, want []bool) (*fold.States, error) {
 	meta := rec.Schema().Metadata()
 	types, _ := meta.GetValue(metaStates)
 	dimText, _ := meta.GetValue(metaDims)
@@ -100,6 +104,10 @@ func statesOf(rec arrow.RecordBatch) (*fold.States, error) {
 		return s, nil
 	}
 	for i, name := range strings.Split(types, ",") {
+		if want != nil && (i >= len(want) || !want[i]) {
+			s.Cols = append(s.Cols, fold.Column{Type: fold.TypeNamed(name)})
+			continue
+		}
 		col, err := stateOf(fold.TypeNamed(name), fmt.Sprintf("s%d", i), cols, s.N)
 		if err != nil {
 			return nil, fmt.Errorf("state %d: %w", i, err)
