@@ -58,6 +58,7 @@ var mayMeet = map[[2]string]string{
 	{"internal/intake", "internal/ledger"}:            "reads the ledger's contract",
 	{"internal/lake", "internal/ledger"}:              "commits what the ledger's intents say",
 	{"internal/plan", "internal/ledger"}:              "compares with the ledger's snapshot",
+	{"internal/plan", "internal/lake"}:                "counts what the lake holds",
 	{"internal/history", "internal/ledger"}:           "compiles versions of the ledger's snapshot",
 	{"internal/history", "internal/lake"}:             "folds the lake's blocks",
 	{"internal/httpapi", "web"}:                       "serves the page",

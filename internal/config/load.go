@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -32,7 +33,8 @@ type loader struct {
 	builtIn  bool
 	env      map[string]string
 	docs     []*source
-	problems []Problem // that belong to no document
+	raw      map[string]string // texts read, by their name in the project
+	problems []Problem         // that belong to no document
 }
 
 // source is one file with what came out of it.
@@ -76,6 +78,26 @@ func Load(opts Options) (*Project, []Problem, error) {
 	return p, tidy(problems), nil
 }
 
+// Texts reads streams, views and dashboards from texts by name, as "metrics/pins.yaml": what somebody else's
+// files say. Their settings and environment are not ours, so neither is looked at.
+func Texts(texts map[string]string) (*Project, []Problem, error) {
+	l := &loader{env: map[string]string{}, builtIn: true, raw: texts}
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		k := fileKindOf(name)
+		if k == "" || k == SettingsFile {
+			return nil, nil, fault.New(fault.Record, "unknown_file", "%q is no file of a project", name).
+				WithAdvice("name it like streams/pin.yaml, metrics/pins.yaml or dashboards/growth.yaml")
+		}
+		l.docs = append(l.docs, l.parse(name, k, []byte(texts[name])))
+	}
+	p := l.assemble()
+	problems := slices.DeleteFunc(l.problems, func(p Problem) bool { return p.File == SettingsFile+".yaml" })
+	for _, s := range l.docs {
+		problems = append(problems, s.doc.problems...)
+	}
+	return p, tidy(problems), nil
+}
+
 // BuiltIn is the project that is used where there is no pinflow.yaml, whatever the environment says.
 func BuiltIn() (*Project, error) {
 	dir, err := filepath.Abs(".")
@@ -95,9 +117,10 @@ func BuiltIn() (*Project, error) {
 
 // assemble makes the project of the files read, and checks what lies between them.
 func (l *loader) assemble() *Project {
-	p := &Project{Root: l.root, BuiltIn: l.builtIn}
+	p := &Project{Root: l.root, BuiltIn: l.builtIn, texts: l.raw, docs: map[string]*document{}}
 	for _, s := range l.docs {
 		p.Files = append(p.Files, s.doc.name)
+		p.docs[s.doc.name] = s.doc.document
 	}
 	l.settings(p)
 	l.decode(p)
@@ -154,6 +177,7 @@ func (l *loader) locate() error {
 
 // read parses and checks every file of the project against its table.
 func (l *loader) read() error {
+	l.raw = map[string]string{}
 	names := []string{SettingsFile + ".yaml"}
 	for _, k := range FileKinds[1:] {
 		entries, err := fs.ReadDir(l.files, k)
@@ -175,6 +199,7 @@ func (l *loader) read() error {
 			return fault.New(fault.Config, "unreadable", "reading the project: %w", err)
 		}
 		l.docs = append(l.docs, l.parse(l.display(name), fileKindOf(name), text))
+		l.raw[name] = string(text)
 	}
 	return nil
 }

@@ -25,6 +25,30 @@ type Project struct {
 	Views      []View
 	Dashboards []Dashboard
 	Files      []string // read, as the user names them
+
+	texts map[string]string // by name in the project
+	docs  map[string]*document
+}
+
+// Texts are the files that declare streams, views and dashboards, by their names in the project.
+func (p *Project) Texts() map[string]string {
+	out := map[string]string{}
+	for name, text := range p.texts {
+		if k := fileKindOf(name); k != "" && k != SettingsFile {
+			out[name] = text
+		}
+	}
+	return out
+}
+
+// Line is the line of a file on which the value of a path stands, like measures[2].expr; of the nearest
+// thing around it if it is not there. 0: no such file.
+func (p *Project) Line(file, path string) int {
+	d := p.docs[file]
+	if d == nil {
+		return 0
+	}
+	return d.find(path).line
 }
 
 // Stream is a stream with the file that declares it.

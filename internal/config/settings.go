@@ -26,6 +26,7 @@ type Settings struct {
 	Ledger   Ledger        `json:"ledger"`
 	Limits   Limits        `json:"limits"`
 	Drain    time.Duration `json:"drain"`
+	Backfill Backfill      `json:"backfill"`
 	Rollback time.Duration `json:"rollback"`
 }
 
@@ -105,6 +106,12 @@ type Limits struct {
 	InFlight int64 `json:"in_flight"`
 
 	Connections int `json:"connections"` // also requests at the same time
+}
+
+// Backfill says how history is filled in.
+type Backfill struct {
+	Workers int     `json:"workers"` // inside up
+	Share   float64 `json:"share"`   // of its time that a worker works
 }
 
 // Value is one setting as `config show` prints it: what, and who says so.

@@ -101,6 +101,10 @@ func settingsTable() *shape {
 			key{name: "connections", doc: "Most open connections to the API, and most requests at the same time.", shape: &shape{kind: integer, min: bound(8), max: bound(1_000_000)}, def: "4096"},
 		)},
 		key{name: "drain", doc: "How long /readyz says that the process stops before the front door closes, so that a load balancer sends its clients elsewhere.", shape: waitShape, def: "1s"},
+		key{name: "backfill", doc: "How history is filled in.", shape: obj(
+			key{name: "workers", doc: "Workers inside `up`; 0: none, `backfill run` does it.", shape: &shape{kind: integer, min: bound(0), max: bound(64)}, def: "1"},
+			key{name: "share", doc: "Part of its time that a worker works, so that what is live goes first.", shape: &shape{kind: number, min: bound(0.01), max: bound(1)}, def: "0.5"},
+		)},
 		key{name: "rollback", doc: "How long the replaced version of a view stays ready.", shape: spanShape, def: "24h"},
 	)
 }

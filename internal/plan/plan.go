@@ -3,12 +3,14 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/metric"
 )
 
-// Category says what a change costs (UX: what plan says of a change).
+// Category says what a change costs.
 type Category string
 
 // The categories. Add, Metadata and a Schema change that only grows are applied by `up` by itself.
@@ -17,56 +19,97 @@ const (
 	Add      Category = "add"
 	Metadata Category = "metadata"
 	Rebuild  Category = "rebuild"
+	Forward  Category = "forward"
 	Remove   Category = "remove"
-	Refused  Category = "refused"
+	Refused  Category = "refused" // not to be had: says what to do instead
 )
 
-// View is a compiled view as the project's files have it.
+// Stream is a stream as the project's files have it.
+type Stream struct {
+	event.Stream
+	File string
+	Line func(path string) int // where the path stands in the file
+}
+
+// View is a view as the project's files have it.
 type View struct {
-	Name, Stream, Hash   string
-	Definition, Metadata []byte
+	metric.View
+	File string
+	Line func(path string) int
+}
+
+// Board is a dashboard: what would look different.
+type Board struct {
+	Name     string
+	Measures []string // VIEW.MEASURE
+}
+
+// Project is what the files say.
+type Project struct {
+	Streams []Stream
+	Views   []View
+	Boards  []Board
 }
 
 // Change is one difference between the files and what runs.
 type Change struct {
-	Category Category
-	Stream   string
-	View     string // "" of a stream
-	Detail   string // one line for people
-	Auto     bool   // `up` applies it by itself
-	Schema   *event.Stream
-	Of       *View
+	Category   Category  `json:"category"`
+	Stream     string    `json:"stream"`
+	View       string    `json:"view,omitempty"` // "" of a stream
+	File       string    `json:"file,omitempty"`
+	Line       int       `json:"line,omitempty"`
+	Key        string    `json:"key,omitempty"` // what differs, the first of it: filter, measures.posted
+	Detail     string    `json:"detail"`        // one line for people
+	Diff       []string  `json:"diff,omitempty"`
+	Measures   []string  `json:"measures,omitempty"`   // whose numbers change
+	Dashboards []string  `json:"dashboards,omitempty"` // that show them
+	Auto       bool      `json:"auto"`                 // `up` applies it by itself
+	Backfill   *Estimate `json:"backfill,omitempty"`
+
+	schema *event.Stream
+	change *ledger.ViewChange
 }
 
-// Streams lists how the project's streams differ from those that run.
-func Streams(streams []event.Stream, snap *ledger.Snapshot) []Change {
-	var changes []Change
-	for i := range streams {
-		changes = append(changes, diffStream(&streams[i], find(snap.Streams, func(s ledger.Stream) bool { return s.Name == streams[i].Name }))...)
-	}
-	for _, s := range snap.Streams {
-		if find(streams, func(d event.Stream) bool { return d.Name == s.Name }) == nil {
-			changes = append(changes, Change{Category: Remove, Stream: s.Name, Detail: "is no longer in the project; it goes on running"})
-		}
-	}
-	return changes
+// Applies tells whether apply does anything about it.
+func (c *Change) Applies() bool { return c.schema != nil || c.change != nil }
+
+// comparer compares a project with a snapshot.
+type comparer struct {
+	p       *Project
+	snap    *ledger.Snapshot
+	changes []Change
+	schemas map[string]*event.Schema // by stream: as they will be
 }
 
-// Views lists how the project's views differ from those that run.
-func Views(views []View, snap *ledger.Snapshot) []Change {
-	var changes []Change
-	for i := range views {
-		v := &views[i]
-		if c := diffView(v, find(snap.Views, func(r ledger.View) bool { return r.Name == v.Name })); c != nil {
-			changes = append(changes, *c)
+// Compare lists how the project differs from what runs. A fault is one of the ledger's documents.
+func Compare(p *Project, snap *ledger.Snapshot) ([]Change, error) {
+	c := &comparer{p: p, snap: snap, schemas: map[string]*event.Schema{}}
+	for i := range p.Streams {
+		if err := c.stream(&p.Streams[i]); err != nil {
+			return nil, err
 		}
 	}
-	for _, r := range snap.Views {
-		if serving(&r) != nil && find(views, func(v View) bool { return v.Name == r.Name }) == nil {
-			changes = append(changes, Change{Category: Remove, Stream: r.Stream, View: r.Name, Detail: "is no longer in the project; it goes on running"})
+	for i := range snap.Streams {
+		s := &snap.Streams[i]
+		if find(p.Streams, func(d Stream) bool { return d.Name == s.Name }) == nil {
+			c.changes = append(c.changes, Change{Category: Refused, Stream: s.Name, Detail: "stream " + s.Name + " is no longer in the project: it goes on running, for its events are kept"})
 		}
 	}
-	return changes
+	for i := range p.Views {
+		if err := c.view(&p.Views[i]); err != nil {
+			return nil, err
+		}
+	}
+	for i := range snap.Views {
+		v := &snap.Views[i]
+		if find(p.Views, func(d View) bool { return d.Name == v.Name }) == nil {
+			c.changes = append(c.changes, Change{
+				Category: Remove, Stream: v.Stream, View: v.Name, Detail: "the view is no longer in the project: it is hidden at once, its segments are dropped later",
+				Dashboards: c.boards(v.Name, nil), change: &ledger.ViewChange{Name: v.Name, Drop: true},
+			})
+		}
+	}
+	return c.changes, nil
 }
 
 func find[T any](all []T, match func(T) bool) *T {
@@ -76,40 +119,92 @@ func find[T any](all []T, match func(T) bool) *T {
 	return nil
 }
 
-func diffStream(want *event.Stream, have *ledger.Stream) []Change {
+// boards lists the dashboards that show measures of a view (nil: any).
+func (c *comparer) boards(view string, measures []string) []string {
+	var out []string
+	for _, b := range c.p.Boards {
+		shows := slices.ContainsFunc(b.Measures, func(m string) bool {
+			v, measure, _ := strings.Cut(m, ".")
+			return v == view && (measures == nil || slices.Contains(measures, measure))
+		})
+		if shows {
+			out = append(out, b.Name)
+		}
+	}
+	return out
+}
+
+// stream compares a stream and compiles it as it will be.
+func (c *comparer) stream(want *Stream) error {
+	have := find(c.snap.Streams, func(s ledger.Stream) bool { return s.Name == want.Name })
+	def, version := want.Stream, int32(1)
 	if have == nil || len(have.Schemas) == 0 {
-		return []Change{{Category: Schema, Stream: want.Name, Detail: fmt.Sprintf("new stream, %d fields", len(want.Fields)), Auto: true, Schema: want}}
+		c.changes = append(c.changes, Change{
+			Category: Schema, Stream: want.Name, File: want.File, Line: want.Line("name"),
+			Detail: fmt.Sprintf("new stream, %s", plural(len(want.Fields), "field")), Auto: true, schema: &want.Stream,
+		})
+	} else {
+		newest := have.Schemas[len(have.Schemas)-1]
+		grown, changes := diffStream(want, &newest.Definition)
+		c.changes = append(c.changes, changes...)
+		def, version = newest.Definition, newest.Version
+		if grown != nil {
+			def, version = *grown, version+1
+		}
 	}
-	now := have.Schemas[len(have.Schemas)-1].Definition
+	schema, err := event.Compile(def, version)
+	if err != nil {
+		return fmt.Errorf("compiling stream %s: %w", want.Name, err)
+	}
+	c.schemas[want.Name] = schema
+	return nil
+}
+
+// diffStream returns the running definition with the new fields, nil if there are none.
+func diffStream(want *Stream, now *event.Stream) (*event.Stream, []Change) {
 	var changes []Change
-	refuse := func(format string, args ...any) {
-		changes = append(changes, Change{Category: Refused, Stream: want.Name, Detail: fmt.Sprintf(format, args...)})
+	note := func(cat Category, path, format string, args ...any) {
+		changes = append(changes, Change{Category: cat, Stream: want.Name, File: want.File, Line: want.Line(path), Key: path, Detail: fmt.Sprintf(format, args...)})
 	}
-	grown := now // the running definition with the new fields: what may be applied of the change
+	grown := *now
 	grown.Fields = slices.Clone(now.Fields)
-	added := 0
-	for _, f := range want.Fields {
+	var added []string
+	first := ""
+	for i, f := range want.Fields {
 		old := find(now.Fields, func(o event.Field) bool { return o.Name == f.Name })
+		path := fmt.Sprintf("fields[%d]", i)
 		switch {
 		case old == nil:
-			grown.Fields = append(grown.Fields, f)
-			added++
+			if first == "" {
+				first = path
+			}
+			grown.Fields, added = append(grown.Fields, f), append(added, fmt.Sprintf("+ field %s: %s%s", f.Name, f.Type, readFrom(f)))
 		case !sameField(*old, f):
-			refuse("field %s: a declared field never changes its type or cleaning: declare a new field, {name: %s_2, from: %s, …}, and leave this one", f.Name, f.Name, from(*old))
+			note(Refused, path, "field %s: a declared field never changes its type or cleaning: declare a new field, {name: %s_2, from: %s, …}, and leave this one", f.Name, f.Name, from(*old))
 		}
 	}
 	for _, f := range now.Fields {
 		if find(want.Fields, func(w event.Field) bool { return w.Name == f.Name }) == nil {
-			refuse("field %s: a declared field stays: put it back", f.Name)
+			note(Refused, "fields", "field %s: a declared field stays: put it back", f.Name)
 		}
 	}
-	for _, d := range settings(&now, want) {
-		changes = append(changes, Change{Category: Schema, Stream: want.Name, Detail: d + ": not applied by itself; the running value stays"})
+	for _, d := range settings(now, &want.Stream) {
+		note(Refused, d.key, "%s: this version does not change it on a stream that runs; the running value stays", d.text)
 	}
-	if added > 0 && len(changes) == 0 {
-		changes = append(changes, Change{Category: Schema, Stream: want.Name, Detail: fmt.Sprintf("%d new fields", added), Auto: true, Schema: &grown})
+	if len(added) == 0 {
+		return nil, changes
 	}
-	return changes
+	return &grown, append(changes, Change{
+		Category: Schema, Stream: want.Name, File: want.File, Line: want.Line(first), Key: first,
+		Detail: plural(len(added), "new field") + ", for history too", Diff: added, Auto: true, schema: &grown,
+	})
+}
+
+func readFrom(f event.Field) string {
+	if f.From == "" || f.From == f.Name {
+		return ""
+	}
+	return " from " + f.From
 }
 
 func from(f event.Field) string {
@@ -126,12 +221,14 @@ func sameField(a, b event.Field) bool {
 	return nullIf && fmt.Sprint(a) == fmt.Sprint(b)
 }
 
+type setting struct{ key, text string }
+
 // settings lists what differs beside the fields.
-func settings(now, want *event.Stream) []string {
-	var diffs []string
+func settings(now, want *event.Stream) []setting {
+	var diffs []setting
 	differ := func(name string, a, b any) {
 		if a != b {
-			diffs = append(diffs, fmt.Sprintf("%s %v → %v", name, a, b))
+			diffs = append(diffs, setting{name, fmt.Sprintf("%s %v → %v", name, a, b)})
 		}
 	}
 	differ("topic", now.Topic, want.Topic)
@@ -146,57 +243,43 @@ func settings(now, want *event.Stream) []string {
 	return diffs
 }
 
-func serving(v *ledger.View) *ledger.ViewVersion {
-	return find(v.Versions, func(vv ledger.ViewVersion) bool { return vv.State == ledger.Serving })
-}
-
-func diffView(want *View, have *ledger.View) *Change {
-	c := &Change{Stream: want.Stream, View: want.Name, Of: want}
-	var runs *ledger.ViewVersion
-	if have != nil {
-		runs = serving(have)
-	}
-	switch {
-	case runs == nil:
-		c.Category, c.Auto, c.Detail = Add, true, "new view"
-	case runs.Hash != want.Hash:
-		c.Category, c.Detail = Rebuild, "its definition changed; the running version goes on serving"
-	case string(have.Metadata) != string(want.Metadata):
-		c.Category, c.Auto, c.Detail = Metadata, true, "names, formats or ratios changed"
-	default:
-		return nil
-	}
-	return c
-}
-
-// Compose makes of the changes that `up` applies one ledger change a stream, on the snapshot's epochs.
-func Compose(changes []Change, snap *ledger.Snapshot) []ledger.Change {
+// Compose makes of changes one ledger change a stream, on the snapshot's epochs; with auto only of those
+// that `up` applies by itself.
+func Compose(changes []Change, snap *ledger.Snapshot, auto bool) []ledger.Change {
 	var out []ledger.Change
 	at := func(stream string) *ledger.Change {
 		if c := find(out, func(c ledger.Change) bool { return c.Stream == stream }); c != nil {
 			return c
 		}
-		c := ledger.Change{Stream: stream}
-		if s := find(snap.Streams, func(s ledger.Stream) bool { return s.Name == stream }); s != nil {
-			c.Epoch = s.Epoch
-		}
-		out = append(out, c)
+		out = append(out, ledger.Change{Stream: stream, Epoch: epochOf(snap, stream)})
 		return &out[len(out)-1]
 	}
-	for _, c := range changes {
-		if !c.Auto {
+	for i := range changes {
+		c := &changes[i]
+		if !c.Applies() || auto && !c.Auto {
 			continue
 		}
 		to := at(c.Stream)
-		switch c.Category {
-		case Schema:
-			to.Schema = c.Schema
-		case Add:
-			to.Views = append(to.Views, ledger.ViewChange{Name: c.Of.Name, Metadata: c.Of.Metadata, Hash: c.Of.Hash, Definition: c.Of.Definition, State: ledger.Serving})
-		case Metadata:
-			to.Views = append(to.Views, ledger.ViewChange{Name: c.Of.Name, Metadata: c.Of.Metadata})
-		case Rebuild, Remove, Refused: // never by itself
+		if c.schema != nil {
+			to.Schema = c.schema
+		}
+		if c.change != nil {
+			to.Views = append(to.Views, *c.change)
 		}
 	}
 	return out
+}
+
+func epochOf(snap *ledger.Snapshot, stream string) int64 {
+	if s := find(snap.Streams, func(s ledger.Stream) bool { return s.Name == stream }); s != nil {
+		return s.Epoch
+	}
+	return 0
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
 }

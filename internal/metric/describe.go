@@ -1,0 +1,200 @@
+package metric
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pinflow/pinflow/internal/fault"
+)
+
+// Line is one thing that a view's definition says, so that two can be compared.
+type Line struct {
+	Key  string // as in the file: filter, measures.posted
+	Text string
+}
+
+// Describe says in lines what a definition computes, in an order that is always the same. What it does
+// not say (the default) has no line.
+func Describe(def, meta []byte) ([]Line, error) {
+	var d definition
+	var m metadata
+	if err := readStored(def, meta, &d, &m); err != nil {
+		return nil, err
+	}
+	lines := []Line{
+		{"stream", d.Stream}, {"time", d.Time}, {"time_zone", d.TimeZone}, {"grain", d.Grain}, {"filter", d.Filter},
+	}
+	if d.Late >= 0 {
+		lines = append(lines, Line{"late", "accept: " + (time.Duration(d.Late) * time.Microsecond).String()})
+	}
+	for _, x := range m.Dimensions {
+		text := x.Stored.Expr
+		if x.Stored.Unnest {
+			text = "unnest " + text
+		}
+		lines = append(lines, Line{"dimensions." + x.Name, text + " as " + x.Stored.Kind})
+	}
+	for _, x := range m.Measures {
+		if x.Type != typeRatio {
+			lines = append(lines, Line{"measures." + x.Name, x.describe()})
+		}
+	}
+	lines = append(lines, Line{"backfill", m.historyText()})
+	return slices.DeleteFunc(lines, func(l Line) bool { return l.Text == "" }), nil
+}
+
+func readStored(def, meta []byte, d *definition, m *metadata) error {
+	if err := strictJSON(def, d); err != nil {
+		return fault.New(fault.Corrupt, "bad_definition", "reading the definition of a view: %w", err)
+	}
+	if err := strictJSON(meta, m); err != nil {
+		return fault.New(fault.Corrupt, "bad_definition", "reading the metadata of a view: %w", err)
+	}
+	return nil
+}
+
+func (x *measureMeta) describe() string {
+	text := x.Agg
+	if x.Agg == aggPercentile {
+		text = fmt.Sprintf("%s %g", x.Agg, x.Percentile)
+	}
+	if len(x.States) == 0 {
+		return text
+	}
+	if e := x.States[0].Expr; e != "" {
+		text += " of " + e
+	}
+	if f := x.States[0].Filter; f != "" {
+		text += " where " + f
+	}
+	return text
+}
+
+func (m *metadata) historyText() string {
+	switch {
+	case m.NoHistory:
+		return "from: none"
+	case m.From != nil:
+		return "from: " + time.UnixMicro(*m.From).UTC().Format(time.RFC3339)
+	}
+	return ""
+}
+
+// SameHistory tells whether two views' metadata want the same history filled in.
+func SameHistory(a, b []byte) bool {
+	var x, y metadata
+	if json.Unmarshal(a, &x) != nil || json.Unmarshal(b, &y) != nil {
+		return false
+	}
+	return x.NoHistory == y.NoHistory && (x.From == nil) == (y.From == nil) && (x.From == nil || *x.From == *y.From)
+}
+
+// Pending is what a view answers to while a next version is built: the names of the one that serves, and
+// those that only the next one has, whose numbers are not there yet.
+func Pending(serving, next []byte) ([]byte, error) {
+	var s, n metadata
+	for _, x := range []struct {
+		text []byte
+		into *metadata
+	}{{serving, &s}, {next, &n}} {
+		if err := strictJSON(x.text, x.into); err != nil {
+			return nil, fault.New(fault.Corrupt, "bad_definition", "reading the metadata of a view: %w", err)
+		}
+	}
+	taken := map[string]bool{}
+	for _, x := range s.Dimensions {
+		taken[x.Name] = true
+	}
+	for _, x := range s.Measures {
+		taken[x.Name] = true
+	}
+	for _, x := range n.Dimensions {
+		if !taken[x.Name] {
+			s.Dimensions = append(s.Dimensions, x)
+		}
+	}
+	for _, x := range n.Measures {
+		if taken[x.Name] || x.Type == typeRatio && !s.has(x.Numerator, x.Denominator, n.Measures) {
+			continue
+		}
+		s.Measures = append(s.Measures, x)
+	}
+	return json.Marshal(s)
+}
+
+// has tells whether both measures are known, now or after those that are added.
+func (m *metadata) has(a, b string, next []measureMeta) bool {
+	known := func(name string) bool {
+		is := func(x measureMeta) bool { return x.Name == name }
+		return slices.ContainsFunc(m.Measures, is) || slices.ContainsFunc(next, is)
+	}
+	return known(a) && known(b)
+}
+
+// MetadataDiff names what differs between two views' metadata: display_name, measures.posted.format.
+func MetadataDiff(before, after []byte) []string {
+	var x, y map[string]any
+	if json.Unmarshal(before, &x) != nil || json.Unmarshal(after, &y) != nil {
+		return []string{"metadata"}
+	}
+	var out []string
+	diff("", byName(x), byName(y), &out)
+	slices.Sort(out)
+	return out
+}
+
+// byName makes lists of named things objects.
+func byName(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for k, x := range v {
+			out[strings.TrimSuffix(k, "_us")] = byName(x)
+		}
+		return out
+	case []any:
+		out := map[string]any{}
+		for _, x := range v {
+			m, ok := x.(map[string]any)
+			name, named := m["name"].(string)
+			if !ok || !named {
+				return v
+			}
+			out[name] = byName(m)
+		}
+		return out
+	}
+	return v
+}
+
+func diff(path string, a, b any, out *[]string) {
+	x, isX := a.(map[string]any)
+	y, isY := b.(map[string]any)
+	if !isX || !isY || strings.Count(path, ".") >= 3 {
+		if !reflect.DeepEqual(a, b) {
+			*out = append(*out, strings.TrimPrefix(path, "."))
+		}
+		return
+	}
+	for k := range x {
+		diff(path+"."+k, x[k], y[k], out)
+	}
+	for k := range y {
+		if _, both := x[k]; !both {
+			*out = append(*out, strings.TrimPrefix(path+"."+k, "."))
+		}
+	}
+}
+
+// HistoryFrom is the moment from which a view's metadata wants history, in microseconds.
+func HistoryFrom(meta []byte) int64 {
+	var m metadata
+	if json.Unmarshal(meta, &m) != nil || m.From == nil {
+		return -1 << 62
+	}
+	return *m.From
+}

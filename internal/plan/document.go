@@ -1,0 +1,280 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/lake"
+	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/metric"
+)
+
+// Format is that of Document.
+const Format = 1
+
+// Document is what plan hands out and apply takes back: the texts it was made of, the epochs it stands on,
+// and what would be done. Hash covers all but the estimates.
+type Document struct {
+	Format  int               `json:"format"`
+	Hash    string            `json:"hash"`
+	Base    map[string]int64  `json:"base"` // epochs of the streams that change; 0: not there yet
+	Only    []string          `json:"only,omitempty"`
+	Repair  []string          `json:"repair,omitempty"` // views to be built anew as they are
+	Engine  string            `json:"engine,omitempty"` // of the back-fills; "": kernel
+	Files   map[string]string `json:"files"`
+	Running Running           `json:"running"`
+	Changes []Change          `json:"changes"`
+}
+
+// Running is what the project was compared with.
+type Running struct {
+	Views    int    `json:"views"`
+	Measures int    `json:"measures"`
+	From     string `json:"from,omitempty"` // oldest day of the lake
+	Days     int    `json:"days"`
+}
+
+// Estimate is what filling in a history takes.
+type Estimate struct {
+	Engine string  `json:"engine"`
+	From   string  `json:"from,omitempty"` // first and last day
+	To     string  `json:"to,omitempty"`
+	Days   int     `json:"days"`
+	Rows   int64   `json:"rows"`
+	Bytes  int64   `json:"bytes"`
+	Low    float64 `json:"low_seconds"`
+	High   float64 `json:"high_seconds"`
+}
+
+// Speed is how many rows a second back-fills were measured to fold; 0: never yet.
+type Speed float64
+
+// assumed is the speed before there is a measurement.
+const assumed = 500_000
+
+// SpeedOf measures the back-fills that were.
+func SpeedOf(all []ledger.Backfill) Speed {
+	var rows, seconds float64
+	for _, b := range all {
+		rows, seconds = rows+float64(b.Read), seconds+b.Seconds
+	}
+	if rows < 10_000 || seconds <= 0 {
+		return 0
+	}
+	return Speed(rows / seconds)
+}
+
+// Input is what a document is made of.
+type Input struct {
+	Project *Project
+	Files   map[string]string
+	Only    []string // views; nil: everything
+	Repair  []string
+	Engine  string
+	Snap    *ledger.Snapshot
+	Days    map[string][]lake.DayFiles // by stream
+	Speed   Speed
+}
+
+// Make makes the document.
+func Make(in Input) (*Document, error) {
+	changes, err := Compare(in.Project, in.Snap)
+	if err != nil {
+		return nil, err
+	}
+	if len(in.Repair) > 0 {
+		if changes, err = repairs(in.Repair, in.Snap); err != nil {
+			return nil, err
+		}
+	}
+	d := &Document{Format: Format, Base: map[string]int64{}, Only: in.Only, Repair: in.Repair, Engine: in.Engine, Files: in.Files, Changes: []Change{}}
+	if err := d.keep(changes, in); err != nil {
+		return nil, err
+	}
+	for i := range d.Changes {
+		c := &d.Changes[i]
+		if c.Applies() {
+			d.Base[c.Stream] = epochOf(in.Snap, c.Stream)
+		}
+		if c.change != nil && c.change.State == ledger.Building && (c.change.Anew || c.Category == Add) {
+			c.change.Engine = in.Engine
+			c.Backfill = estimate(c, in)
+			if c.change.Plan, err = json.Marshal(c); err != nil {
+				return nil, fmt.Errorf("writing the plan of view %s: %w", c.View, err)
+			}
+		}
+	}
+	d.running(in)
+	d.Hash = d.sum()
+	return d, nil
+}
+
+// keep takes the changes that are asked for: of some views, with what their streams need.
+func (d *Document) keep(changes []Change, in Input) error {
+	for _, name := range in.Only {
+		known := find(in.Project.Views, func(v View) bool { return v.Name == name }) != nil || find(in.Snap.Views, func(v ledger.View) bool { return v.Name == name }) != nil
+		if !known {
+			return fault.New(fault.Record, "unknown_view", "there is no view %q, in the files or running", name)
+		}
+	}
+	streams := map[string]bool{}
+	for _, c := range changes {
+		if c.View != "" && slices.Contains(in.Only, c.View) {
+			streams[c.Stream] = true
+		}
+	}
+	for _, c := range changes {
+		if len(in.Only) == 0 || slices.Contains(in.Only, c.View) || c.View == "" && streams[c.Stream] {
+			d.Changes = append(d.Changes, c)
+		}
+	}
+	return nil
+}
+
+// repairs build views anew by the definition that serves.
+func repairs(names []string, snap *ledger.Snapshot) ([]Change, error) {
+	var out []Change
+	for _, name := range names {
+		v := find(snap.Views, func(v ledger.View) bool { return v.Name == name })
+		serving := version(v, ledger.Serving)
+		if serving == nil {
+			return nil, fault.New(fault.Record, "unknown_view", "there is no view %q that serves", name)
+		}
+		state := ledger.Building
+		out = append(out, Change{
+			Category: Rebuild, Stream: v.Stream, View: name, Detail: "a repair: built anew by the definition that serves",
+			change: &ledger.ViewChange{
+				Name: name, Metadata: serving.Metadata, Shown: v.Metadata, Hash: serving.Hash, Definition: serving.Definition, State: state, Anew: true,
+			},
+		})
+	}
+	return out, nil
+}
+
+func (d *Document) running(in Input) {
+	var names []string
+	for i := range in.Snap.Views {
+		v := &in.Snap.Views[i]
+		d.Running.Views++
+		if serving := version(v, ledger.Serving); serving != nil {
+			if lines, err := metric.Describe(serving.Definition, serving.Metadata); err == nil {
+				for _, l := range lines {
+					if strings.HasPrefix(l.Key, "measures.") {
+						d.Running.Measures++
+					}
+				}
+			}
+		}
+	}
+	seen := map[string]bool{}
+	for _, days := range in.Days {
+		for _, f := range days {
+			if !seen[f.Day] {
+				seen[f.Day], names = true, append(names, f.Day)
+			}
+		}
+	}
+	if d.Running.Days = len(names); len(names) > 0 {
+		d.Running.From = slices.Min(names)
+	}
+}
+
+// estimate counts what the lake holds of the days to be filled in.
+func estimate(c *Change, in Input) *Estimate {
+	e := &Estimate{Engine: in.Engine}
+	if e.Engine == "" {
+		e.Engine = ledger.EngineKernel
+	}
+	from := metric.HistoryFrom(c.change.Metadata)
+	for _, d := range in.Days[c.Stream] {
+		at, err := time.Parse(time.DateOnly, d.Day)
+		if err != nil || at.Add(24*time.Hour).UnixMicro() <= from {
+			continue
+		}
+		if e.From == "" {
+			e.From = d.Day
+		}
+		e.To = d.Day
+		e.Days++
+		e.Rows += d.Rows
+		e.Bytes += d.Bytes
+	}
+	speed := float64(in.Speed)
+	if speed == 0 {
+		speed = assumed
+	}
+	seconds := float64(e.Rows)/speed + 0.05*float64(e.Days)
+	e.Low, e.High = seconds*0.8, seconds*1.25+1
+	return e
+}
+
+// sum is the hash of what apply would do.
+func (d *Document) sum() string {
+	plain := *d
+	plain.Hash, plain.Running = "", Running{}
+	plain.Changes = slices.Clone(d.Changes)
+	for i := range plain.Changes {
+		plain.Changes[i].Backfill = nil
+	}
+	text, err := json.Marshal(plain)
+	if err != nil {
+		return "" // texts and numbers: cannot fail
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:16])
+}
+
+// Check refuses a document that was changed, or that another version wrote.
+func (d *Document) Check() error {
+	switch {
+	case d.Format != Format:
+		return fault.New(fault.Record, "bad_plan", "the plan has format %d, this server reads %d", d.Format, Format).WithAdvice("run pinflow plan again")
+	case d.Hash == "" || d.Hash != d.sum():
+		return fault.New(fault.Record, "bad_plan", "the plan is not as it was made: its hash differs").WithAdvice("run pinflow plan again")
+	}
+	return nil
+}
+
+// Stale refuses a document whose base moved, or which would do something else now.
+func (d *Document) Stale(now *Document, snap *ledger.Snapshot) error {
+	for _, stream := range slices.Sorted(maps.Keys(d.Base)) {
+		if at := epochOf(snap, stream); at != d.Base[stream] {
+			return fault.New(fault.Stale, "plan_stale", "the catalogue of stream %s moved since the plan (epoch %d, planned on %d)", stream, at, d.Base[stream]).
+				WithAdvice("run pinflow plan again").WithExit(fault.ExitConflict)
+		}
+	}
+	if now.Hash != d.Hash {
+		return fault.New(fault.Stale, "plan_stale", "the plan would do something else now").
+			WithAdvice("run pinflow plan again").WithExit(fault.ExitConflict)
+	}
+	return nil
+}
+
+// Ledger is what applying the document does, on the snapshot that it was checked against.
+func (d *Document) Ledger(snap *ledger.Snapshot) []ledger.Change {
+	return Compose(d.Changes, snap, false)
+}
+
+// NewStreams are the streams that it adds.
+func (d *Document) NewStreams() []event.Stream {
+	var out []event.Stream
+	for i := range d.Changes {
+		if c := &d.Changes[i]; c.schema != nil && d.Base[c.Stream] == 0 {
+			out = append(out, *c.schema)
+		}
+	}
+	return out
+}
+
+// Does tells whether applying it does anything.
+func (d *Document) Does() bool {
+	return slices.ContainsFunc(d.Changes, func(c Change) bool { return c.Category != Refused })
+}
