@@ -46,7 +46,7 @@ func (d *DB) leaseTask(ctx context.Context, holder string, ttl time.Duration) (t
 	err = d.read(ctx, func(x *tx) (err error) {
 		now, err := x.now(ctx)
 		if err == nil {
-			t, err = x.nextTask(ctx, now)
+			t, err = x.nextTask(ctx, holder, now)
 		}
 		return err
 	})
@@ -61,13 +61,14 @@ func (d *DB) leaseTask(ctx context.Context, holder string, ttl time.Duration) (t
 		if t.State == ledger.Running && t.Tries >= ledger.MaxTries { // its workers died
 			again = true
 			_, err = x.exec(ctx, `UPDATE backfill_tasks SET state = 'failed', error = ?, expires = NULL
-			    WHERE id = ? AND number = ? AND state = 'running' AND expires <= ?`, []byte("its workers did not come back"), t.ID, t.Number, now)
+			    WHERE id = ? AND number = ? AND state = 'running' AND (expires <= ? OR holder = ?)`,
+				[]byte("its workers did not come back"), t.ID, t.Number, now, holder)
 			return err
 		}
 		n, err := x.exec(ctx, `UPDATE backfill_tasks SET state = 'running', holder = ?, number = number + 1, tries = tries + 1,
-		    expires = ?, started_at = ?, write_id = NULL WHERE id = ? AND number = ? AND (state = 'queued' OR state = 'running' AND expires <= ?)
+		    expires = ?, started_at = ?, write_id = NULL WHERE id = ? AND number = ? AND (state = 'queued' OR state = 'running' AND (expires <= ? OR holder = ?))
 		    AND EXISTS (SELECT 1 FROM backfills b WHERE b.id = backfill_id AND b.state = 'running')`,
-			holder, now+ttl.Microseconds(), now, t.ID, t.Number, now)
+			holder, now+ttl.Microseconds(), now, t.ID, t.Number, now, holder)
 		again = n == 0
 		t.State, t.Holder, t.Number, t.Tries, t.Started = ledger.Running, holder, t.Number+1, t.Tries+1, time.UnixMicro(now).UTC()
 		return err
@@ -75,7 +76,7 @@ func (d *DB) leaseTask(ctx context.Context, holder string, ttl time.Duration) (t
 	return t, again, err
 }
 
-func (x *tx) nextTask(ctx context.Context, now int64) (*ledger.TaskLease, error) {
+func (x *tx) nextTask(ctx context.Context, holder string, now int64) (*ledger.TaskLease, error) {
 	var t *ledger.TaskLease
 	err := x.each(ctx, func(r *sql.Rows) error {
 		var l ledger.TaskLease
@@ -86,8 +87,8 @@ func (x *tx) nextTask(ctx context.Context, now int64) (*ledger.TaskLease, error)
 		return err
 	}, "SELECT "+taskColumns+`, b.version, v.name, v.stream, b.engine, b.log_id FROM backfill_tasks t
 	    JOIN backfills b ON b.id = t.backfill_id JOIN view_versions vv ON vv.id = b.version JOIN views v ON v.name = vv.view_name
-	    WHERE b.state = 'running' AND (t.state = 'queued' OR t.state = 'running' AND t.expires <= ?)
-	    ORDER BY t.day DESC, t.id LIMIT 1`, now)
+	    WHERE b.state = 'running' AND (t.state = 'queued' OR t.state = 'running' AND (t.expires <= ? OR t.holder = ?))
+	    ORDER BY t.day DESC, t.id LIMIT 1`, now, holder)
 	return t, err
 }
 
