@@ -16,7 +16,7 @@ func main() {
 	context.AfterFunc(ctx, stop)
 	os.Exit(run(ctx, os.Args[1:], &environment{
 		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, vars: config.Environ(),
-		terminal: isTerminal(os.Stdout), errTerminal: isTerminal(os.Stderr),
+		terminal: isTerminal(os.Stdout), errTerminal: isTerminal(os.Stderr), inTerminal: isTerminal(os.Stdin),
 	}))
 }
 

@@ -24,6 +24,7 @@ type environment struct {
 	vars           map[string]string // the process's environment
 	terminal       bool              // stdout is one
 	errTerminal    bool              // stderr is one
+	inTerminal     bool              // stdin is one
 }
 
 // cli is one invocation: the environment and the global flags.
@@ -127,6 +128,7 @@ func (c *cli) root() *cobra.Command {
 func (c *cli) commands() []*cobra.Command {
 	return []*cobra.Command{
 		c.upCommand(), c.collectCommand(), c.batchCommand(), c.liveCommand(), c.serveCommand(), c.initCommand(), c.lintCommand(), c.testCommand(), c.configCommand(), c.versionCommand(),
+		c.planCommand(), c.applyCommand(), c.backfillCommand(),
 		c.queryCommand(), c.metricsCommand(), c.daysCommand(), c.statusCommand(), c.sendCommand(),
 		c.emulateCommand(), c.verifyCommand(), c.keysCommand(),
 	}

@@ -2,10 +2,14 @@ package main
 
 import (
 	"io"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pinflow/pinflow/internal/app"
+	"github.com/pinflow/pinflow/internal/config"
 )
 
 func (c *cli) upCommand() *cobra.Command {
@@ -15,7 +19,8 @@ func (c *cli) upCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Run everything in one process: log, lake, ledger, both units, API and page",
 		Long: `Run everything in one process, until Ctrl-C: embedded log, lake and ledger in one folder, both units,
-the API and the page. It applies what the project's files add; the rest it prints and leaves as it runs.`,
+the API and the page. It applies what the project's files add; the rest it prints and leaves as it runs.
+SIGHUP has it read the files again and do the same.`,
 		Example: "  pinflow up --demo\n  pinflow up --data /var/lib/pinflow --listen 127.0.0.1:8081",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -37,7 +42,12 @@ func (c *cli) runUnits(cmd *cobra.Command, flags *settingFlags, units app.Units,
 	if c.quiet {
 		greeting = io.Discard
 	}
-	a, err := app.New(app.Config{Project: p, Units: units, Version: buildVersion().Version, Demo: demo, Log: c.logger(), Out: greeting})
+	again, stop := hangups()
+	defer stop()
+	a, err := app.New(app.Config{
+		Project: p, Units: units, Version: buildVersion().Version, Demo: demo, Log: c.logger(), Out: greeting,
+		Reloading: app.Reloading{Reload: again, Load: func() (*config.Project, error) { return c.load(flags.given()...) }},
+	})
 	if err != nil {
 		return err
 	}
@@ -81,4 +91,24 @@ func (c *cli) liveCommand() *cobra.Command {
 func (c *cli) serveCommand() *cobra.Command {
 	return c.unitCommand("serve", "Run API and page alone",
 		"Run the API and the page alone, with the marks that tell how fresh every number is.", app.Units{Serve: true})
+}
+
+// hangups tells of each SIGHUP; several that come at once are one.
+func hangups() (again <-chan struct{}, stop func()) {
+	signals, out, end := make(chan os.Signal, 1), make(chan struct{}, 1), make(chan struct{})
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		for {
+			select {
+			case <-end:
+				return
+			case <-signals:
+			}
+			select {
+			case out <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return out, func() { signal.Stop(signals); close(end) }
 }

@@ -31,6 +31,8 @@ type Config struct {
 	Log     *slog.Logger
 	Out     io.Writer // the URLs and a curl line
 
+	Reloading // nil members: the files are read once
+
 	// For tests, which may live in virtual time and on a virtual network; nil: the real ones.
 	Listen   func(network, addr string) (net.Listener, error)
 	Registry *prometheus.Registry

@@ -49,6 +49,9 @@ func (p *parts) stages(ctx context.Context) ([]stage, error) {
 		}
 		jobs = append(jobs, role{"topics", w.run})
 	}
+	if p.cfg.Reload != nil && u.all() {
+		jobs = append(jobs, role{"definitions", p.reload})
+	}
 	return []stage{door, readers, jobs}, nil
 }
 
@@ -81,7 +84,11 @@ func (p *parts) batchUnit(readers, jobs stage) (stage, stage, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return append(readers, role{"batch unit", b.Run}), append(jobs, role{"committer", committer.Run}), nil
+	filling, err := p.backfills()
+	if err != nil {
+		return nil, nil, err
+	}
+	return append(readers, role{"batch unit", b.Run}), append(append(jobs, filling...), role{"committer", committer.Run}), nil
 }
 
 // frontDoor is what speaks HTTP: it stops first, and the demonstration, which speaks to it, before.
@@ -137,5 +144,7 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 	cfg.Page = page
 	deps.Querier, deps.Catalogue, deps.Days, deps.Lake = engine, p.ledger, p.ledger, p.lake
 	deps.Status, deps.Feed = reporter, httpapi.NewLedgerFeed(p.ledger)
+	definitions := &applier{planner{p.ledger, p.lake}, *p.bringer()}
+	deps.Planner, deps.Applier, deps.Backfills = definitions, definitions, p.ledger
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 
 	"github.com/pinflow/pinflow/internal/config"
@@ -13,7 +14,6 @@ import (
 	"github.com/pinflow/pinflow/internal/kafkalog"
 	lakedef "github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
-	"github.com/pinflow/pinflow/internal/metric"
 	"github.com/pinflow/pinflow/internal/plan"
 	"github.com/pinflow/pinflow/internal/span"
 )
@@ -22,21 +22,23 @@ import (
 type catalogue interface {
 	ledger.Catalogue
 	PositionsOf(ctx context.Context, unit ledger.Unit) (span.Vector, error)
+	Backfills(ctx context.Context, id int64) ([]ledger.Backfill, error)
 }
 
 // bring brings the project into ledger, log and lake. A process that runs everything applies what `up`
 // applies by itself; a unit takes streams and views from the ledger, and only a ledger that has none yet
 // gets the project's, whichever unit is first.
 func (p *parts) bring(ctx context.Context) error {
+	b := p.bringer()
 	for {
 		snap, err := p.ledger.Load(ctx)
 		if err != nil {
 			return fmt.Errorf("reading the catalogue: %w", err)
 		}
 		if !p.cfg.Units.all() && len(snap.Streams) > 0 {
-			return prepare(ctx, p.cfg.Project, snap, p.ledger, p.admin, p.lake)
+			return b.prepare(ctx, snap)
 		}
-		err = bring(ctx, p.cfg.Project, snap, p.ledger, p.admin, p.lake, p.log)
+		err = b.bring(ctx, p.cfg.Project, snap)
 		if err == nil || !fault.Is(err, fault.Stale) {
 			return err
 		}
@@ -44,66 +46,74 @@ func (p *parts) bring(ctx context.Context) error {
 	}
 }
 
+// bringer brings definitions into the stores. lake is nil in a process that has none.
+type bringer struct {
+	led   catalogue
+	admin *kafkalog.Admin
+	lake  *icelake.Lake
+	how   config.Log
+	log   *slog.Logger
+	out   io.Writer
+}
+
+func (p *parts) bringer() *bringer {
+	return &bringer{led: p.ledger, admin: p.admin, lake: p.lake, how: p.cfg.Project.Settings.Log, log: p.log, out: p.cfg.Out}
+}
+
 // bring makes the ledger, the log and the lake run what the project's files say, as far as `up` does
 // so by itself: new streams, new fields, new views and metadata. The rest is printed and goes on as it
 // runs.
-func bring(ctx context.Context, p *config.Project, snap *ledger.Snapshot, led catalogue, admin *kafkalog.Admin, lake *icelake.Lake, log *slog.Logger) error {
-	if err := apply(ctx, led, plan.Streams(p.EventStreams(), snap), snap, log); err != nil {
-		return err
-	}
-	snap, err := led.Load(ctx)
-	if err != nil {
-		return fmt.Errorf("reading the catalogue: %w", err)
-	}
-	if err := prepare(ctx, p, snap, led, admin, lake); err != nil {
-		return err
-	}
-	if snap, err = led.Load(ctx); err != nil {
-		return fmt.Errorf("reading the catalogue: %w", err)
-	}
-	views, err := compile(p, snap)
+func (b *bringer) bring(ctx context.Context, p *config.Project, snap *ledger.Snapshot) error {
+	changes, err := plan.Compare(planned(p), snap)
 	if err != nil {
 		return err
 	}
-	return apply(ctx, led, plan.Views(views, snap), snap, log)
+	for _, c := range changes {
+		if c.Auto {
+			b.log.Info("applying", "change", c.Category, "stream", c.Stream, "view", c.View, "detail", c.Detail)
+		}
+	}
+	if err := b.led.Apply(ctx, plan.Compose(changes, snap, true)...); err != nil {
+		return fmt.Errorf("applying the project: %w", err)
+	}
+	if snap, err = b.led.Load(ctx); err != nil {
+		return fmt.Errorf("reading the catalogue: %w", err)
+	}
+	if err := b.prepare(ctx, snap); err != nil {
+		return err
+	}
+	return b.rest(ctx, p)
 }
 
 // prepare makes the topics, logs and tables that the catalogue's streams need, and checks those that are
-// there. lake is nil in a process that has none.
-func prepare(ctx context.Context, p *config.Project, snap *ledger.Snapshot, led catalogue, admin *kafkalog.Admin, lake *icelake.Lake) error {
+// there.
+func (b *bringer) prepare(ctx context.Context, snap *ledger.Snapshot) error {
 	for i := range snap.Streams {
 		s := &snap.Streams[i]
-		if err := bringStream(ctx, s, snap, led, admin, lake, p.Settings.Log); err != nil {
+		if err := bringStream(ctx, s, snap, b.led, b.admin, b.lake, b.how); err != nil {
 			return fmt.Errorf("preparing stream %s: %w", s.Name, err)
 		}
 	}
-	if lake != nil {
-		if err := lake.EnsureTable(ctx, lakedef.DeadLetterTable()); err != nil {
+	if b.lake != nil {
+		if err := b.lake.EnsureTable(ctx, lakedef.DeadLetterTable()); err != nil {
 			return err
 		}
 	}
-	return logHoldsWhatWasRead(ctx, snap, led, admin)
+	return logHoldsWhatWasRead(ctx, snap, b.led, b.admin)
 }
 
-// apply composes what may be applied by itself and says what is not.
-func apply(ctx context.Context, led ledger.Catalogue, changes []plan.Change, snap *ledger.Snapshot, log *slog.Logger) error {
-	for _, c := range changes {
-		name := c.Stream
-		if c.View != "" {
-			name = c.View
-		}
-		if c.Auto {
-			log.Info("applying", "change", c.Category, "of", name, "detail", c.Detail)
-		} else {
-			log.Warn("not applied", "change", c.Category, "of", name, "detail", c.Detail)
-		}
+// rest prints the plan of what is not applied by itself.
+func (b *bringer) rest(ctx context.Context, p *config.Project) error {
+	if b.lake == nil {
+		return nil
 	}
-	for _, c := range plan.Compose(changes, snap) {
-		if err := led.Apply(ctx, c); err != nil {
-			return fmt.Errorf("applying the project to stream %s: %w", c.Stream, err)
-		}
+	doc, err := (&planner{led: b.led, lake: b.lake}).document(ctx, planned(p), nil, request{})
+	if err != nil || len(doc.Changes) == 0 {
+		return err
 	}
-	return nil
+	b.log.Warn("the files say something else than what runs", "changes", len(doc.Changes))
+	_, err = fmt.Fprint(b.out, doc.Text("Nothing of this was changed. Run: pinflow apply"))
+	return err
 }
 
 // bringStream makes the stream's topics and table, and registers the topics as logs. A topic that the
@@ -199,27 +209,4 @@ func logHoldsWhatWasRead(ctx context.Context, snap *ledger.Snapshot, led catalog
 		}
 	}
 	return nil
-}
-
-// compile compiles the project's views under the schemas that run.
-func compile(p *config.Project, snap *ledger.Snapshot) ([]plan.View, error) {
-	schemas := map[string]*event.Schema{}
-	for _, s := range snap.Streams {
-		v := s.Schemas[len(s.Schemas)-1]
-		schema, err := event.Compile(v.Definition, v.Version)
-		if err != nil {
-			return nil, fmt.Errorf("compiling stream %s: %w", s.Name, err)
-		}
-		schemas[s.Name] = schema
-	}
-	var views []plan.View
-	for _, v := range p.MetricViews() {
-		c, problems := metric.Compile(v, schemas[v.Stream])
-		if len(problems) > 0 {
-			return nil, fault.New(fault.Config, "bad_view", "view %s cannot run on the schema of %s that runs: %s: %s", v.Name, v.Stream, problems[0].Path, problems[0].Message).
-				WithAdvice("see what else differs with: pinflow lint")
-		}
-		views = append(views, plan.View{Name: v.Name, Stream: v.Stream, Hash: c.Hash(), Definition: c.Definition(), Metadata: c.Metadata()})
-	}
-	return views, nil
 }

@@ -45,6 +45,9 @@ type Deps struct {
 	Status    Status
 	Days      Days
 	Lake      Lake
+	Planner   Planner
+	Applier   Applier
+	Backfills Backfills
 	Feed      Feed
 	Access    Access
 	Keys      Keys
@@ -188,6 +191,13 @@ func (a *API) table() []route {
 	add(d.Days != nil && d.Catalogue != nil, "GET", "/v1/days/{date}", a.days)
 	add(d.Lake != nil && d.Catalogue != nil, "GET", "/v1/lake/{stream}/digest", a.lakeDigest)
 	add(d.Lake != nil && d.Catalogue != nil, "GET", "/v1/lake/{stream}/ids", a.lakeIDs)
+	add(d.Planner != nil, "POST", "/v1/plan", a.plan)
+	add(d.Applier != nil, "POST", "/v1/apply", a.apply)
+	add(d.Backfills != nil, "GET", "/v1/backfills", a.listBackfills)
+	add(d.Backfills != nil, "GET", "/v1/backfills/{id}", a.showBackfill)
+	for _, action := range []string{ledger.Pause, ledger.Resume, ledger.Retry, ledger.Cancel, ledger.Rollback} {
+		add(d.Backfills != nil, "POST", "/v1/backfills/{id}/"+action, a.steer(action))
+	}
 	add(d.Keys != nil, "GET", "/v1/keys", a.listKeys)
 	add(d.Keys != nil, "POST", "/v1/keys", a.makeKey)
 	add(d.Keys != nil, "POST", "/v1/keys/{id}/revoke", a.revokeKey)

@@ -30,6 +30,7 @@ var scopes = map[string]string{
 	"POST /user/{$}": apikey.Write, "POST /user": apikey.Write,
 	"POST /topics/{topic}": apikey.Write,
 	"POST /v1/query":       apikey.Read,
+	"POST /v1/plan":        apikey.Read, // it writes nothing
 	"GET /v1/keys":         apikey.Admin,
 	"GET /version":         anyKey,
 	"GET /openapi.json":    anyKey,

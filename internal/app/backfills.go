@@ -1,0 +1,69 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/google/uuid"
+
+	"github.com/pinflow/pinflow/internal/backfill"
+	"github.com/pinflow/pinflow/internal/icelake"
+	"github.com/pinflow/pinflow/internal/sqlledger"
+)
+
+// backfills are the manager of back-fills and the workers inside this process.
+func (p *parts) backfills() (stage, error) {
+	s := p.cfg.Project.Settings
+	cfg := backfill.Config{Owner: p.owner(), Every: p.cfg.JobEvery, Share: s.Backfill.Share, Standby: s.Rollback}
+	m, err := backfill.NewManager(cfg, p.log.With("job", "backfill"), p.ledger, p.lake)
+	if err != nil {
+		return nil, err
+	}
+	all := stage{{"back-fill manager", m.Run}}
+	metrics := backfill.NewMetrics(p.cfg.Registry)
+	for n := range s.Backfill.Workers {
+		cfg.Owner = fmt.Sprintf("%s#%d", p.owner(), n)
+		w, err := backfill.NewWorker(cfg, p.log.With("job", "backfill"), metrics, p.ledger, p.lake)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, role{"back-fill worker", w.Run})
+	}
+	return all, nil
+}
+
+// RunBackfill runs workers alone, on the ledger and the lake of a project, until ctx ends.
+func RunBackfill(ctx context.Context, cfg Config, workers int) (err error) {
+	a, err := New(cfg)
+	if err != nil {
+		return err
+	}
+	s := cfg.Project.Settings
+	p := &parts{cfg: a.cfg, log: a.log}
+	defer func() { err = errors.Join(err, p.close()) }()
+	if p.ledger, err = sqlledger.Open(ctx, s.Ledger.DSN, p.log); err != nil {
+		return fmt.Errorf("opening the ledger: %w", err)
+	}
+	p.onClose(p.ledger.Close)
+	if p.lake, err = icelake.Open(ctx, icelake.Config{Warehouse: s.Lake.Warehouse, Catalog: s.Lake.Catalog, Log: p.log}); err != nil {
+		return fmt.Errorf("opening the lake: %w", err)
+	}
+	p.onClose(p.lake.Close)
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("naming this worker: %w", err)
+	}
+	metrics := backfill.NewMetrics(a.cfg.Registry)
+	var all stage
+	for n := range workers {
+		own := backfill.Config{Owner: fmt.Sprintf("backfill:%s:%d:%.8s#%d", host, os.Getpid(), uuid.NewString(), n), Share: s.Backfill.Share}
+		w, err := backfill.NewWorker(own, p.log.With("job", "backfill", "worker", n), metrics, p.ledger, p.lake)
+		if err != nil {
+			return err
+		}
+		all = append(all, role{"back-fill worker", w.Run})
+	}
+	return supervise(ctx, a.log, a.cfg.StopBudget, all)
+}
