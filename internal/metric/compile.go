@@ -214,6 +214,7 @@ func (c *compiler) dimensions() {
 			c.add(at, "a list cannot be grouped by", "write unnest: true to count the event under each element, or contains(…), cardinality(…)")
 			continue
 		}
+		c.cardinality(at, d, e)
 		stored := dimensionDef{Expr: e.Canonical(), Kind: e.Kind().String(), Unnest: d.Unnest}
 		if !slices.Contains(c.def.Dimensions, stored) {
 			c.def.Dimensions = append(c.def.Dimensions, stored)
@@ -256,6 +257,7 @@ func (c *compiler) measures() {
 		}
 		c.meta.Measures = append(c.meta.Measures, out)
 	}
+	c.percents()
 }
 
 // percentile checks the parameter of agg percentile.
