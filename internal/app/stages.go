@@ -141,7 +141,7 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 	if err != nil {
 		return fmt.Errorf("opening the page: %w", err)
 	}
-	cfg.Page = page
+	cfg.Page, cfg.Dashboards = page, dashboards(p.cfg.Project)
 	deps.Querier, deps.Catalogue, deps.Days, deps.Lake = engine, p.ledger, p.ledger, p.lake
 	deps.Status, deps.Feed = reporter, httpapi.NewLedgerFeed(p.ledger)
 	definitions := &applier{planner{p.ledger, p.lake}, *p.bringer()}

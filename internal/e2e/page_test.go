@@ -30,13 +30,16 @@ func chromium(t *testing.T, s *server, script string) *exec.Cmd {
 
 // The page against the demonstration: a number moves without a reload, no other host is asked, no
 // error reaches the console; keys, table, filters and addresses do what they say, light, dark, narrow.
+// So do the pages beside it.
 func TestPageInChromium(t *testing.T) {
 	s := start(t, t.TempDir(), "--demo")
-	out, err := chromium(t, s, "page.mjs").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v:\n%s", err, out)
+	for _, script := range []string{"page.mjs", "pages.mjs"} {
+		out, err := chromium(t, s, script).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v:\n%s", script, err, out)
+		}
+		t.Logf("%s", out)
 	}
-	t.Logf("%s", out)
 }
 
 // A project without events shows what to do, and comes alive at the first one.

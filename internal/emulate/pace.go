@@ -69,12 +69,18 @@ func newCalendar(p Pace, end time.Time) *calendar {
 	return c
 }
 
-// back is how far before the end of the span the moment lies at which a share of all is done, and how
-// long the step around it is that may be filled at random, both in microseconds.
-func (c *calendar) back(done float64) (back, width int64) {
+// stretch is where the events from one number to another of all lie: it ends so long before the end of
+// the span and is so wide, in microseconds.
+func (c *calendar) stretch(from, to, all int64) (back, width int64) {
 	if c == nil {
 		return 0, freshWidth
 	}
+	back = c.back(float64(min(to, all)) / float64(all))
+	return back, max(c.back(float64(from)/float64(all))-back, 1)
+}
+
+// back is how far before the end of the span the moment lies at which a share of all is done.
+func (c *calendar) back(done float64) int64 {
 	want := int64(done * float64(c.sums[len(c.sums)-1]))
 	lo, hi := 0, len(c.sums)-1
 	for lo < hi {
@@ -89,7 +95,7 @@ func (c *calendar) back(done float64) (back, width int64) {
 		before = c.sums[lo-1]
 	}
 	within := int64(float64(c.step) * float64(want-before) / float64(c.sums[lo]-before))
-	return int64(len(c.sums))*c.step - int64(lo)*c.step - min(within, c.step), c.step
+	return int64(len(c.sums))*c.step - int64(lo)*c.step - min(within, c.step)
 }
 
 // freshWidth is how old an event of now may be when it is posted, microseconds.

@@ -82,7 +82,8 @@ func (e *Emulator) dispatch(ctx context.Context, batches chan<- batch) {
 		}
 		b := batch{number: k, stream: e.cfg.Streams[k%streams], first: k / streams * int64(e.cfg.BatchSize), n: int(n)}
 		b.at = time.Now().UnixMicro()
-		b.back, b.width = days.back(1 - float64(left)/float64(max(e.cfg.Events, 1)))
+		begun := b.first * streams // the streams' batches of one number are of the same time
+		b.back, b.width = days.stretch(begun, begun+int64(e.cfg.BatchSize)*streams, e.cfg.Events)
 		select {
 		case batches <- b:
 		case <-ctx.Done():

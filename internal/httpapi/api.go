@@ -23,6 +23,7 @@ type Config struct {
 	Hosts   []string // names beside localhost and loopback addresses that the Host header may have, without port; "*" allows any
 	Page    fs.FS    // the built page; nil: none
 
+	Dashboards  []Dashboard
 	Certificate *Certificate // nil: no TLS
 
 	Body     int64 // most bytes of a request's body, as sent and unpacked; default 10 MiB
@@ -183,6 +184,8 @@ func (a *API) table() []route {
 	add(d.Catalogue != nil, "GET", "/v1/views", a.listViews)
 	add(d.Catalogue != nil, "GET", "/v1/views/{view}", a.showView)
 	add(d.Catalogue != nil, "GET", "/v1/views/{view}/versions", a.viewVersions)
+	add(d.Querier != nil, "GET", "/v1/dashboards", a.listDashboards)
+	add(d.Querier != nil, "GET", "/v1/dashboards/{dashboard}", a.showDashboard)
 	add(d.Querier != nil, "GET", "/v1/query", a.query)
 	add(d.Querier != nil, "POST", "/v1/query", a.query)
 	add(d.Feed != nil, "GET", "/v1/events-stream", a.eventsStream)

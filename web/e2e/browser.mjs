@@ -77,6 +77,21 @@ export const moved = (page, was) =>
     return now !== '' && now !== was ? now : null;
   });
 
+/** nothing hangs out of the window to the right */
+export async function fits(page, what) {
+  const [wide, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+  check(wide <= window, `${what} is ${wide} pixels wide in a window of ${window}`);
+}
+
+/** whether anything is drawn on the first chart */
+export const drawn = (page) =>
+  page.evaluate(() => {
+    const c = document.querySelector('.plot canvas');
+    if (!(c instanceof HTMLCanvasElement) || c.width === 0) return false;
+    const { data } = c.getContext('2d').getImageData(0, 0, c.width, c.height);
+    return data.some((v, i) => i % 4 === 3 && v > 0);
+  });
+
 /** runs a test in a browser of its own */
 export async function run(test) {
   try {

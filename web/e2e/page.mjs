@@ -4,22 +4,7 @@
 //   node e2e/page.mjs --url http://127.0.0.1:8080 [--view pins] [--out DIR]   (Chromium: CHROMIUM_BIN)
 //
 // Events have to arrive meanwhile (up --demo). Exit 0: all held; 1: something did not.
-import { args, base, check, moved, open, run, shot, until, value } from './browser.mjs';
-
-/** whether anything is drawn on the first chart */
-const drawn = (page) =>
-  page.evaluate(() => {
-    const c = document.querySelector('.plot canvas');
-    if (!(c instanceof HTMLCanvasElement) || c.width === 0) return false;
-    const { data } = c.getContext('2d').getImageData(0, 0, c.width, c.height);
-    return data.some((v, i) => i % 4 === 3 && v > 0);
-  });
-
-/** nothing hangs out of the window to the right */
-async function fits(page, what) {
-  const [wide, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-  check(wide <= window, `${what} is ${wide} pixels wide in a window of ${window}`);
-}
+import { args, base, check, drawn, fits, moved, open, run, shot, until, value } from './browser.mjs';
 
 async function today() {
   const page = await open('/');

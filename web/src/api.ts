@@ -5,6 +5,8 @@ import type { Grain } from './time';
 export interface Dimension {
   name: string;
   display_name?: string;
+  description?: string;
+  type?: string;
   unnest?: boolean;
 }
 
@@ -15,6 +17,9 @@ export interface Measure {
   agg?: string; // count, sum, …; ratio
   format?: Format;
   unit?: string;
+  type?: string;
+  numerator?: string;
+  denominator?: string;
 }
 
 export interface View {

@@ -1,9 +1,10 @@
 // What a chart draws besides lines: hatched gaps under them, rings and hollow points over them.
 import type uPlot from 'uplot';
 import type { Theme } from './color';
-import type { Series } from './series';
+import { previousKey, type Series } from './series';
 
-export function drawStates(u: uPlot, s: Series, theme: Theme, layer: 'under' | 'over'): void {
+export function drawStates(u: uPlot, s: Series, theme: Theme, layer: 'under' | 'over' | 'bars'): void {
+  if (layer === 'bars') return; // a bar's state is in its paleness and in the tooltip
   const ctx = u.ctx;
   ctx.save();
   ctx.beginPath();
@@ -46,7 +47,10 @@ function hatch(u: uPlot, s: Series, theme: Theme): void {
 function points(u: uPlot, s: Series, theme: Theme): void {
   const ctx = u.ctx;
   const ratio = devicePixelRatio || 1;
+  const dense = u.bbox.width / Math.max(s.x.length, 1) < 14 * ratio;
+  ctx.setLineDash([]);
   s.lines.forEach((line, l) => {
+    if (line.key === previousKey) return; // the states are those of this period
     const stroke = u.series[1 + 2 * l]?.stroke;
     ctx.strokeStyle = typeof stroke === 'function' ? String(stroke(u, 1 + 2 * l)) : theme.muted;
     ctx.fillStyle = theme.surface;
@@ -55,7 +59,7 @@ function points(u: uPlot, s: Series, theme: Theme): void {
       const v = line.values[i];
       if (v === null || v === undefined || (s.state[i] !== 'revised' && s.state[i] !== 'backfilling')) continue;
       ctx.beginPath();
-      ctx.arc(u.valToPos((s.x[i] ?? 0) / 1000, 'x', true), u.valToPos(v, 'y', true), (s.state[i] === 'revised' ? 4 : 2.5) * ratio, 0, 2 * Math.PI);
+      ctx.arc(u.valToPos((s.x[i] ?? 0) / 1000, 'x', true), u.valToPos(v, 'y', true), (s.state[i] === 'revised' && !dense ? 4 : 2.5) * ratio, 0, 2 * Math.PI);
       if (s.state[i] === 'backfilling') ctx.fill();
       ctx.stroke();
     }

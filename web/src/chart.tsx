@@ -11,6 +11,7 @@ import { bucketLabel, clock, date, iso, type Grain } from './time';
 
 export interface ChartProps {
   name: string; // of the measure
+  kind: 'line' | 'bar';
   data: Series;
   slots: number[]; // colour slot of each line, -1 for other
   theme: Theme;
@@ -50,7 +51,7 @@ export function Chart(props: ChartProps) {
   };
   useEffect(() => () => latest.current.onHold(false), []);
 
-  const shape = [props.theme.dark, props.grain, props.tz, props.format, props.height, props.zeroBased, shown.lines.map((l) => l.key).join('\u0001'), props.slots.join()].join('\u0002');
+  const shape = [props.kind, props.theme.dark, props.grain, props.tz, props.format, props.height, props.zeroBased, shown.lines.map((l) => l.key).join('\u0001'), props.slots.join()].join('\u0002');
 
   useLayoutEffect(() => {
     const root = box.current;
@@ -124,7 +125,7 @@ function columns(s: Series): uPlot.AlignedData {
 type Latest = { current: ChartProps };
 
 function options(p: Latest, width: number, setAt: (i: number | null) => void, setArea: (a: { left: number; width: number }) => void): uPlot.Options {
-  const { theme, data, slots, format, height, zeroBased, tz } = p.current;
+  const { theme, kind, data, slots, format, height, zeroBased, tz } = p.current;
   const font = '11px system-ui, sans-serif';
   const measure = (u: uPlot) => setArea({ left: u.over.offsetLeft, width: u.over.clientWidth });
   return {
@@ -141,8 +142,8 @@ function options(p: Latest, width: number, setAt: (i: number | null) => void, se
     },
     select: { show: true, left: 0, top: 0, width: 0, height: 0 },
     scales: {
-      x: { time: true, range: (_u, min, max) => (min === max ? [min - 30, max + 30] : [min, max]) },
-      y: { range: (_u, min, max) => yRange(min, max, zeroBased) },
+      x: { time: true, range: (_u, min, max) => xRange(min, max, kind === 'bar' ? data.x : []) },
+      y: { range: (_u, min, max) => yRange(min, max, zeroBased || kind === 'bar') },
     },
     axes: [
       {
@@ -164,13 +165,13 @@ function options(p: Latest, width: number, setAt: (i: number | null) => void, se
         values: (_u, splits) => splits.map((v) => (zeroBased && !Number.isInteger(v) && (splits.at(-1) ?? 0) < 10 ? '' : short(v, format))),
       },
     ],
-    series: [{}, ...data.lines.flatMap((l, i) => pair(theme, slots[i] ?? -1, data.lines.length === 1, data.lines.length === 1 && zeroBased, l))],
+    series: [{}, ...data.lines.flatMap((l, i) => kind === 'bar' ? bars(theme, slots[i] ?? -1) : pair(theme, slots[i] ?? -1, data.lines.length === 1, data.lines.length === 1 && zeroBased, l))],
     hooks: {
       ready: [measure],
       setSize: [measure],
       setCursor: [(u) => setAt(u.cursor.idx ?? null)],
       drawClear: [(u) => drawStates(u, p.current.data, p.current.theme, 'under')],
-      draw: [(u) => drawStates(u, p.current.data, p.current.theme, 'over')],
+      draw: [(u) => drawStates(u, p.current.data, p.current.theme, kind === 'bar' ? 'bars' : 'over')],
       setSelect: [
         (u) => {
           if (u.select.width > 4) {
@@ -214,12 +215,36 @@ function pair(theme: Theme, slot: number, alone: boolean, filled: boolean, line:
   ];
 }
 
+/** half of each colour, without letting through what lies below */
+function mix(a: string, b: string): string {
+  const part = (c: string, i: number) => parseInt(c.slice(1 + 2 * i, 3 + 2 * i), 16);
+  return `rgb(${[0, 1, 2].map((i) => Math.round((part(a, i) + part(b, i)) / 2)).join(', ')})`;
+}
+
+/** two series of bars: final and, paler, so far */
+function bars(theme: Theme, slot: number): uPlot.Series[] {
+  const stroke = colorOf(theme, slot);
+  const paths = uPlot.paths.bars?.({ size: [0.75, 64] });
+  const base: uPlot.Series = { stroke, width: 1, points: { show: false }, ...(paths ? { paths } : {}) };
+  return [
+    { ...base, fill: stroke },
+    { ...base, fill: mix(stroke, theme.surface), dash: tailDash },
+  ];
+}
+
 function yRange(min: number | null, max: number | null, zeroBased: boolean): [number, number] {
   if (min === null || max === null) return [0, 1];
   const low = zeroBased || min < 0 ? Math.min(0, min) : min;
   if (max === low) return [low, low + (Math.abs(max) || 1)];
   const span = max - low;
   return [zeroBased ? low : low - (low === 0 ? 0 : span * 0.08), max + span * 0.08];
+}
+
+/** bars need half a step beside the first and the last */
+function xRange(min: number, max: number, steps: number[]): [number, number] {
+  if (min === max) return [min - 30, max + 30];
+  const half = ((steps[1] ?? 0) - (steps[0] ?? 0)) / 2000;
+  return [min - half, max + half];
 }
 
 const monthDay = new Map<string, Intl.DateTimeFormat>();
@@ -265,7 +290,7 @@ function Tip(p: ChartProps & { at: number; left: { x: number; flip: boolean } })
       </div>
       {rows.map(({ l, slot, v }) => (
         <div class="tip-row" key={l.key}>
-          <Swatch color={colorOf(p.theme, slot)} slot={p.data.lines.length === 1 ? 0 : slot} />
+          <Swatch color={colorOf(p.theme, slot)} slot={p.data.lines.length === 1 || p.kind === 'bar' ? 0 : slot} />
           <span class="tip-label">{l.label}</span>
           <b>
             {p.approx && v !== null ? '≈ ' : ''}

@@ -6,7 +6,7 @@ import { useAnswer, useKeys, useTheme } from './hooks';
 import { Leaderboard } from './leaderboard';
 import { useLive } from './live';
 import { additive, ask, shifted } from './model';
-import { Panel } from './panel-view';
+import { Panel, type Before } from './panel-view';
 import { go } from './router';
 import { frame, nullLabel, rowKey, type Frame } from './series';
 import { Table } from './table';
@@ -41,6 +41,9 @@ export function Explore({ view, search }: { view: View; search: string }) {
   if (lines.path === linesPath) shownRef.current = { by: state.by, grain: asked.grain, zone: asked.zone };
   const shown = shownRef.current;
   const split = state.by[0];
+  const beforePath = asked.before ? '/v1/query?' + queryString(asked.before.series) : '';
+  const linesBefore = useAnswer<Answer>(state.by.length === 0 ? beforePath : '', tick, 1000);
+  const totalsBefore = useAnswer<Answer>(asked.before ? '/v1/query?' + queryString(asked.before.totals) : '', tick, 1000);
   if (lines.data) now.current = lines.data.at;
 
   const set = (patch: Partial<State>) => {
@@ -57,6 +60,7 @@ export function Explore({ view, search }: { view: View; search: string }) {
     ArrowRight: () => set(shifted(state, asked.zone, now.current, 1)),
     v: () => set({ table: !state.table }),
     p: () => set({ live: !state.live }),
+    x: () => set({ compare: state.compare ? '' : 'prev' }),
     Escape: () => {
       if (document.activeElement instanceof HTMLElement && document.activeElement !== document.body) document.activeElement.blur();
       if (find !== '') setFind('');
@@ -70,6 +74,8 @@ export function Explore({ view, search }: { view: View; search: string }) {
   const lineFrame = useMemo(() => (lines.data ? frame(lines.data.body, shown.by, asked.measures) : null), [lines.data]);
   const top = useTop(lineFrame, shown.by, first);
   const slots = shown.by.length > 0 ? memory.assign(`${view.name}/${shown.by.join('/')}`, top) : [0];
+  const beforeFrame = useMemo(() => (linesBefore.data ? frame(linesBefore.data.body, [], asked.measures) : null), [linesBefore.data]);
+  const beforeTotals = useMemo(() => (totalsBefore.data ? frame(totalsBefore.data.body, [], asked.measures) : null), [totalsBefore.data]);
   const meta = lines.data?.body.meta;
   const range = {
     from: meta?.from ? Date.parse(meta.from) : resolve(state.from, now.current, asked.zone), // the server widens to whole points
@@ -97,6 +103,7 @@ export function Explore({ view, search }: { view: View; search: string }) {
               <Panel
                 key={m.name}
                 measure={m}
+                before={asked.before ? before(beforeFrame, beforeTotals, m.name) : null}
                 live={state.live}
                 total={totalFrame?.measures.get(m.name)?.[0] ?? null}
                 totalOf={totals.data}
@@ -152,8 +159,14 @@ export function Explore({ view, search }: { view: View; search: string }) {
   );
 }
 
+/** what a panel is compared with */
+export function before(lines: Frame | null, totals: Frame | null, measure: string): Before {
+  const at = (text: string | undefined) => (text ? Date.parse(text) : 0);
+  return { lines, total: totals?.measures.get(measure)?.[0] ?? null, range: { from: at(lines?.meta.from), to: at(lines?.meta.to) } };
+}
+
 /** the values that get a line, largest first; the server has merged the rest */
-function useTop(f: Frame | null, by: string[], first: Measure | undefined): string[] {
+export function useTop(f: Frame | null, by: string[], first: Measure | undefined): string[] {
   return useMemo(() => {
     if (by.length === 0 || !f || !first) return [];
     const other = f.meta.other ? by.map(() => f.meta.other?.label).join(' · ') : null;

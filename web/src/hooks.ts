@@ -19,7 +19,7 @@ export interface Loaded<T> {
 /**
  * The answer for path, asked again when tick changes: one request at a time, never more often than
  * every so many milliseconds, and slower when the server is slow. A new path aborts the old request;
- * its answer stays until the new one is there. A negative tick stands still.
+ * its answer stays until the new one is there. A negative tick stands still, an empty path asks nothing.
  */
 export function useAnswer<T>(path: string, tick: number, every = redrawEvery): Loaded<T> {
   const [state, set] = useState<Loaded<T>>({ data: null, problem: null, fetching: true, path });
@@ -42,6 +42,7 @@ export function useAnswer<T>(path: string, tick: number, every = redrawEvery): L
       } catch (e) {
         if (abort.signal.aborted) return;
         const problem = e instanceof Problem ? e : new Problem(0, 'bad_answer', 'The answer could not be read.');
+        if (problem.status === 401) location.assign(`/login?to=${encodeURIComponent(location.pathname + location.search)}`);
         failed = problem.passing;
         set((s) => ({ data: s.path === path ? s.data : null, problem, fetching: false, path }));
       }
@@ -62,6 +63,11 @@ export function useAnswer<T>(path: string, tick: number, every = redrawEvery): L
     if (r.path !== path) {
       r.abort.abort();
       r.path = path;
+      if (path === '') {
+        clearTimeout(r.timer);
+        set({ data: null, problem: null, fetching: false, path });
+        return;
+      }
       void ask();
     } else if (tick < 0) {
       return;

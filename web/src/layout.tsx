@@ -2,6 +2,7 @@
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import type { View } from './api';
+import type { Dashboard } from './dashboard';
 import { useKeys } from './hooks';
 import { useLive } from './live';
 import { go } from './router';
@@ -10,23 +11,36 @@ import { lost } from './sse';
 const keys: [string, string][] = [
   ['g t', 'Today'],
   ['g e', 'Explore'],
+  ['g d', 'Dashboards'],
+  ['g c', 'Catalogue'],
+  ['g y', 'Days'],
+  ['g s', 'System'],
   ['/', 'find a value'],
   ['d  w  m', 'last 24 hours, 7 days, 30 days'],
   ['←  →', 'shift the range; in a chart: read the values'],
   ['drag', 'zoom into a chart; Back goes out again'],
   ['v', 'table or charts'],
+  ['x', 'compare with the period before'],
   ['p', 'pause or go on'],
   ['Esc', 'clear the filters'],
   ['?', 'this list'],
 ];
 
-export function Layout({ views, path, children }: { views: View[]; path: string; children: ComponentChildren }) {
+export function Layout({ views, dashboards, path, children }: { views: View[]; dashboards: Dashboard[]; path: string; children: ComponentChildren }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const explore = () => {
     const v = views[0];
     if (v) go(`/explore/${v.name}`);
   };
-  useKeys({ 'g t': () => go('/'), 'g e': explore, '?': () => dialog.current?.showModal() });
+  useKeys({
+    'g t': () => go('/'),
+    'g e': explore,
+    'g d': () => dashboards[0] && go(`/dashboards/${dashboards[0].name}`),
+    'g c': () => go('/catalogue'),
+    'g y': () => go('/days'),
+    'g s': () => go('/system'),
+    '?': () => dialog.current?.showModal(),
+  });
   return (
     <>
       <a class="skip" href="#content">
@@ -39,9 +53,11 @@ export function Layout({ views, path, children }: { views: View[]; path: string;
         <a href="/" aria-current={path === '/' ? 'page' : undefined}>
           Today
         </a>
-        {views.map((v) => (
-          <a key={v.name} href={`/explore/${v.name}`} aria-current={path === `/explore/${v.name}` ? 'page' : undefined}>
-            {v.display_name ?? v.name}
+        <Menu label="Explore" at="/explore/" path={path} items={views} />
+        <Menu label="Dashboards" at="/dashboards/" path={path} items={dashboards} />
+        {places.map(([to, label]) => (
+          <a key={to} href={to} aria-current={path === to || path.startsWith(to + '/') ? 'page' : undefined}>
+            {label}
           </a>
         ))}
         <span class="spring" />
@@ -68,6 +84,39 @@ export function Layout({ views, path, children }: { views: View[]; path: string;
         </form>
       </dialog>
     </>
+  );
+}
+
+const places = [
+  ['/catalogue', 'Catalogue'],
+  ['/days', 'Days'],
+  ['/system', 'System'],
+] as const;
+
+/** the pages of one sort: a link when there is one, else a menu */
+function Menu({ label, at, path, items }: { label: string; at: string; path: string; items: { name: string; display_name?: string }[] }) {
+  const box = useRef<HTMLDetailsElement>(null);
+  const here = path.startsWith(at);
+  const only = items[0];
+  if (!only) return null;
+  if (items.length === 1) {
+    return (
+      <a href={at + only.name} aria-current={here ? 'page' : undefined}>
+        {label}
+      </a>
+    );
+  }
+  return (
+    <details class="menu places" ref={box}>
+      <summary aria-current={here ? 'page' : undefined}>{label}</summary>
+      <div class="menu-body">
+        {items.map((x) => (
+          <a key={x.name} class="quiet" href={at + x.name} aria-current={path === at + x.name ? 'page' : undefined} onClick={() => box.current?.removeAttribute('open')}>
+            {x.display_name ?? x.name}
+          </a>
+        ))}
+      </div>
+    </details>
   );
 }
 

@@ -3,7 +3,7 @@ import type { Query, View } from './api';
 import { queryString } from './api';
 import { slots } from './color';
 import { filterText, type State } from './url';
-import { autoGrain, clock, date, grainLength, iso, resolve, type Grain } from './time';
+import { autoGrain, clock, date, grainLength, iso, previous, resolve, type Grain } from './time';
 
 export interface Presets {
   value: string;
@@ -37,6 +37,7 @@ export interface Asked {
   measures: string[];
   totals: Query;
   series: Query;
+  before: { totals: Query; series: Query } | null; // the same of the period before
 }
 
 /** now is the server's clock where it is known */
@@ -48,7 +49,12 @@ export function ask(view: View, s: State, now: number): Asked {
   const base: Query = { view: view.name, measures, f: filterText(s.f), from: s.from, to: s.to, tz: zone };
   const series: Query = { ...base, by: s.by, grain };
   if (s.by.length > 0) Object.assign(series, { order: `-${measures[0] ?? ''}`, limit: slots });
-  return { zone, grain, measures, totals: base, series };
+  let before: Asked['before'] = null;
+  if (s.compare) {
+    const range = previous(s.from, s.to, now, zone);
+    before = { totals: { ...base, ...range }, series: { ...base, ...range, grain } };
+  }
+  return { zone, grain, measures, totals: base, series, before };
 }
 
 /** the board of a dimension leaves out the conditions on that dimension, so that others can be picked */
@@ -97,6 +103,16 @@ export function shifted(s: State, zone: string, now: number, direction: -1 | 1):
   return { from: iso(from + by), to: iso(to + by) };
 }
 
+/** how much more or less than before: +12%, −3.4%, ×5.2; '' when there is nothing to compare with */
+export function change(now: number | null, before: number | null): string {
+  if (now === null || before === null || before === 0 || !Number.isFinite(now / before)) return '';
+  const by = now / before - 1;
+  if (by >= 2) return `×${(now / before).toFixed(1)}`;
+  if (by === 0) return '±0%';
+  const digits = Math.abs(by) < 0.1 ? 1 : 0;
+  return `${by < 0 ? '−' : '+'}${(100 * Math.abs(by)).toFixed(digits)}%`;
+}
+
 /** the range in words: 13:32 – 14:32, 22 – 23 Nov */
 export function rangeWords(from: number, to: number, zone: string): string {
   const whole = clock(from, zone) === '00:00:00' && clock(to, zone) === '00:00:00';
@@ -107,5 +123,6 @@ export function rangeWords(from: number, to: number, zone: string): string {
   }
   const seconds = to - from < 2 * grainLength.minute;
   const b = date(to, zone);
-  return `${a} ${clock(from, zone, seconds)} – ${a === b ? '' : b + ' '}${clock(to, zone, seconds)}`;
+  const begin = clock(from, zone) === '00:00:00' && a !== b ? a : `${a} ${clock(from, zone, seconds)}`;
+  return `${begin} – ${a === b ? '' : b + ' '}${clock(to, zone, seconds)}`;
 }

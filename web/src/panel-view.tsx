@@ -5,15 +5,26 @@ import { Chart, colorOf, Swatch } from './chart';
 import type { Theme } from './color';
 import { short } from './format';
 import { useLive } from './live';
-import { additive } from './model';
+import { additive, change } from './model';
 import { panelState } from './panel';
-import { otherKey, series, type Frame } from './series';
+import { otherKey, previousKey, series, stacked, withPrevious, type Frame } from './series';
 import type { Grain } from './time';
 import { lost } from './sse';
 import { Chip, Instead, StateNote } from './ui';
 
+/** the same of the period before */
+export interface Before {
+  lines: Frame | null;
+  total: number | null;
+  range: { from: number; to: number };
+}
+
 export interface PanelProps {
   measure: Measure;
+  kind?: 'line' | 'bar' | 'number';
+  title?: string;
+  href?: string; // where the title leads
+  before?: Before | null;
   live: boolean;
   total: number | null;
   totalOf: Fetched<Answer> | null;
@@ -37,10 +48,14 @@ export function Panel(p: PanelProps) {
   const { machine } = useLive();
   const m = p.measure;
   const adds = additive(m.agg);
-  const data = useMemo(
-    () => (p.lines?.measures.has(m.name) ? series(p.lines, { measure: m.name, by: p.by, top: p.top, other: p.lines.meta.other?.label ?? '', additive: adds, grain: p.grain, tz: p.zone, ...p.range }) : null),
-    [p.lines, p.top, m.name, p.grain, p.zone],
-  );
+  const kind = p.kind ?? 'line';
+  const data = useMemo(() => {
+    if (!p.lines?.measures.has(m.name)) return null;
+    const made = series(p.lines, { measure: m.name, by: p.by, top: p.top, other: p.lines.meta.other?.label ?? '', additive: adds, grain: p.grain, tz: p.zone, ...p.range });
+    if (kind === 'bar' && adds && made.lines.length > 1) return stacked(made);
+    if (kind === 'line' && p.by.length === 0 && p.before?.lines) return withPrevious(made, p.before.lines, m.name, { additive: adds, grain: p.grain, tz: p.zone, ...p.before.range });
+    return made;
+  }, [p.lines, p.before?.lines, p.top, m.name, p.grain, p.zone, kind]);
   const meta = p.linesOf?.body.meta ?? null;
   const state = panelState({
     loaded: data !== null,
@@ -54,11 +69,11 @@ export function Panel(p: PanelProps) {
   });
   const approx = (meta?.approx ?? {})[m.name];
   const instead = state === 'loading' || state === 'empty' || state === 'never' || state === 'error';
-  const slots = data?.lines.map((l) => (l.key === otherKey ? -1 : (p.slots[p.top.indexOf(l.key)] ?? 0))) ?? [];
+  const slots = data?.lines.map((l) => (l.key === otherKey || l.key === previousKey ? -1 : (p.slots[p.top.indexOf(l.key)] ?? 0))) ?? [];
   return (
-    <section class={`card panel is-${state}`} data-state={state} aria-label={m.display_name ?? m.name}>
+    <section class={`card panel is-${state} kind-${kind}`} data-state={state} aria-label={m.display_name ?? m.name}>
       <header>
-        <h2 title={m.description}>{m.display_name ?? m.name}</h2>
+        <h2 title={m.description}>{p.href ? <a href={p.href}>{p.title ?? m.display_name ?? m.name}</a> : (p.title ?? m.display_name ?? m.name)}</h2>
         <Chip meta={meta} at={p.linesOf?.at ?? 0} tz={p.zone} state={state} />
       </header>
       <div class="big">
@@ -70,13 +85,19 @@ export function Panel(p: PanelProps) {
           {m.unit ?? ''}
           {approx !== undefined ? ` ± ${short(approx, 'percent')}` : ''}
         </span>
+        {p.before && !instead ? (
+          <span class="change" title={`period before, as far as it has elapsed: ${short(p.before.total, m.format)}`}>
+            {change(p.total, p.before.total) || '–'} <span class="muted">against the period before</span>
+          </span>
+        ) : null}
       </div>
       <StateNote state={state} problem={p.problem} meta={meta} at={p.linesOf?.at ?? 0} tz={p.zone} />
       <Instead state={state} problem={p.problem} />
-      {data && !instead ? (
+      {data && !instead && kind !== 'number' ? (
         <>
           <Chart
             name={m.display_name ?? m.name}
+            kind={kind}
             data={data}
             slots={slots}
             theme={p.theme}

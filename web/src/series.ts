@@ -125,6 +125,36 @@ export function series(f: Frame, s: Shape): Series {
   return { x, state, lines };
 }
 
+export const previousKey = '\u0000previous';
+
+/** adds the total of the period before as a line of its own, point by point */
+export function withPrevious(s: Series, before: Frame, measure: string, by: { additive: boolean; from: number; to: number; grain: Grain; tz: string }): Series {
+  const x = buckets(by.from, by.to, by.grain, by.tz);
+  const index = new Map(x.map((t, i) => [t, i]));
+  const values = new Array<number | null>(s.x.length).fill(null);
+  const numbers = before.measures.get(measure);
+  const missing = (before.meta.coverage ?? []).filter(isHole).map((c) => [Date.parse(c.from), Date.parse(c.to)] as const);
+  if (by.additive) x.forEach((t, i) => i < values.length && !missing.some(([a, b]) => t >= a && t < b) && (values[i] = 0));
+  for (let i = 0; before.time && numbers && i < before.n; i++) {
+    const at = index.get(before.time[i] ?? NaN);
+    if (at !== undefined && at < values.length && before.state[i] !== 'missing') values[at] = numbers[i] ?? values[at] ?? null;
+  }
+  const line: Line = { key: previousKey, label: 'period before', other: true, values, solid: values, tail: new Array<number | null>(values.length).fill(null) };
+  return { ...s, lines: [...s.lines, line] };
+}
+
+/** bars of the lines on top of each other: each line drawn as the sum of it and those before, the last first */
+export function stacked(s: Series): Series {
+  const sums = new Array<number>(s.x.length).fill(0);
+  const lines = s.lines.map((l) => {
+    const up = (v: number | null, i: number) => (v === null ? null : (sums[i] ?? 0) + v);
+    const line = { ...l, solid: l.solid.map(up), tail: l.tail.map((v, i) => (l.solid[i] === null ? up(v, i) : null)) };
+    l.values.forEach((v, i) => (sums[i] = (sums[i] ?? 0) + (v ?? 0)));
+    return line;
+  });
+  return { ...s, lines: lines.reverse() };
+}
+
 /** the state of each bucket: as the server gave it to its rows, else by coverage and complete_to */
 function bucketStates(f: Frame, x: number[], index: Map<number, number>, s: Shape): PointState[] {
   const completeTo = f.meta.complete_to ? Date.parse(f.meta.complete_to) : -Infinity;

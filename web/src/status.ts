@@ -8,13 +8,35 @@ export interface Conservation {
   gaps: number;
   lost: number;
   in_flight: number;
+  uncommitted?: number;
   ok: boolean;
+}
+
+/** how far a unit has read a partition */
+export interface UnitStatus {
+  position: number;
+  lag?: number | null;
+}
+
+export interface PartitionStatus {
+  log: number;
+  topic: string;
+  partition: number;
+  dead: boolean;
+  closed: boolean;
+  end?: number | null;
+  lake: number;
+  live: UnitStatus | null;
+  batch: UnitStatus | null;
+  conservation: Conservation;
 }
 
 export interface StreamStatus {
   name: string;
   complete_to: string | null;
+  schema?: number;
   conservation: Conservation;
+  partitions?: PartitionStatus[];
 }
 
 export interface Status {
@@ -22,6 +44,8 @@ export interface Status {
   ok: boolean;
   problems: string[];
   streams: StreamStatus[];
+  leases?: { name: string; holder: string; number: number; expires: string }[];
+  ledger?: { open_writes: number; uncommitted_files: number; segments: Record<string, number>; segment_bytes: number };
 }
 
 export interface Day {
@@ -29,12 +53,14 @@ export interface Day {
   date: string;
   zone: string;
   state: string; // open | waiting | complete
+  cut_at?: string | null;
   landed_at?: string | null;
+  totals?: Record<string, unknown>;
   complete?: number | null; // 0-1
 }
 
 /** parts of the conservation bar, in order; their sum is what was accepted */
-export const parts: { key: Exclude<keyof Conservation, 'accepted' | 'ok'>; label: string }[] = [
+export const parts: { key: Exclude<keyof Conservation, 'accepted' | 'ok' | 'uncommitted'>; label: string }[] = [
   { key: 'rows', label: 'in the lake' },
   { key: 'dead', label: 'dead letters' },
   { key: 'duplicates', label: 'duplicates' },

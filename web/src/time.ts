@@ -161,6 +161,23 @@ export function resolve(text: string, now: number, tz: string): number {
   return moment(n[0] ?? 0, (n[1] ?? 1) - 1, n[2] ?? 1, n[3] ?? 0, n[4] ?? 0, n[5] ?? 0, tz);
 }
 
+/** the range before a range: as many whole units when it begins at one, else as long; `now` stays in it */
+export function previous(from: string, to: string, now: number, tz: string): { from: string; to: string } {
+  const a = resolve(from, now, tz);
+  const b = resolve(to, now, tz);
+  const round = /\/([mhdwM])$/.exec(from)?.[1];
+  const grain = round ? (units[round] as Grain) : floor(a, 'day', tz) === a && floor(b, 'day', tz) === b ? 'day' : null;
+  let n = 0;
+  if (grain) for (let t = a; t < b && n < 5000; t = next(t, grain, tz)) n++;
+  const step = grain ? `-${n}${round ?? 'd'}` : `-${Math.round((b - a) / second)}s`;
+  const move = (text: string, at: number) => {
+    const m = expression.exec(text);
+    if (m) return `now${m[1] ?? ''}${step}${m[2] ? '/' + m[2] : ''}`;
+    return iso(shift(at, step, tz));
+  };
+  return { from: move(from, a), to: move(to, b) };
+}
+
 function shift(t: number, step: string, tz: string): number {
   const n = Number(step.slice(0, -1));
   switch (step.at(-1)) {
@@ -232,4 +249,9 @@ export function bucketLabel(ms: number, grain: Grain, tz: string): string {
 /** absolute form for URLs, to the second, UTC */
 export function iso(ms: number): string {
   return new Date(Math.round(ms / 1000) * 1000).toISOString().replace('.000Z', 'Z');
+}
+
+/** the dates of the last n days, oldest first, UTC */
+export function lastDays(now: number, n: number): string[] {
+  return Array.from({ length: n }, (_, i) => date(now - (n - 1 - i) * day, 'UTC'));
 }

@@ -62,6 +62,9 @@ export function Toolbar(p: Props) {
           Table
         </button>
         <Copy query={p.query} />
+        <button class="toggle" aria-pressed={p.state.compare !== ''} onClick={() => p.set({ compare: p.state.compare ? '' : 'prev' })} title="compare with the period before (x)">
+          Compare
+        </button>
         <button class="toggle live" aria-pressed={p.state.live} onClick={() => p.set({ live: !p.state.live })} title="pause or go on (p)">
           {p.state.live ? 'Live' : 'Paused'}
         </button>

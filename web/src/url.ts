@@ -16,6 +16,7 @@ export interface State {
   m: string[]; // [] = all of the view
   by: string[];
   f: Filter[];
+  compare: '' | 'prev';
   live: boolean;
   table: boolean;
 }
@@ -28,6 +29,7 @@ export const defaults: Readonly<State> = {
   m: [],
   by: [],
   f: [],
+  compare: '',
   live: true,
   table: false,
 };
@@ -44,7 +46,7 @@ export interface Parsed {
   notices: string[];
 }
 
-const known = new Set(['from', 'to', 'tz', 'grain', 'm', 'by', 'f', 'live', 'table']);
+const known = new Set(['from', 'to', 'tz', 'grain', 'm', 'by', 'f', 'compare', 'live', 'table']);
 
 /** reads a query string; whatever is invalid falls back to its default and is told in notices */
 export function parse(search: string, names?: Names, now = Date.now()): Parsed {
@@ -69,6 +71,9 @@ export function parse(search: string, names?: Names, now = Date.now()): Parsed {
   s.by = readNames(p.get('by'), 'by', 'dimension', names?.dimensions, notices);
   const f = p.get('f');
   if (f) s.f = readFilters(f, names?.dimensions, notices);
+  const compare = p.get('compare');
+  if (compare === 'prev') s.compare = compare;
+  else if (compare) notices.push(`compare=${compare} is not known: write compare=prev.`);
   s.live = readSwitch(p, 'live', liveByDefault(s), notices);
   s.table = readSwitch(p, 'table', false, notices);
   return { state: s, notices };
@@ -177,6 +182,7 @@ export function format(s: State): string {
   if (s.m.length > 0) add('m', s.m.join(','));
   if (s.by.length > 0) add('by', s.by.join(','));
   if (s.f.length > 0) add('f', filterText(s.f));
+  if (s.compare) add('compare', s.compare);
   if (s.live !== liveByDefault(s)) add('live', s.live ? '1' : '0');
   if (s.table) add('table', '1');
   return parts.length > 0 ? '?' + parts.join('&') : '';

@@ -1,0 +1,119 @@
+// The pages beside Explore, against a running pinflow with events: each shows what it is for, in light,
+// dark and narrow, by keys and by address.
+//
+//   node e2e/pages.mjs --url http://127.0.0.1:8080 [--view pins] [--out DIR]
+import { args, check, drawn, fits, moved, open, run, shot } from './browser.mjs';
+
+const narrow = { width: 390, height: 844 };
+
+/** visits a page in light, dark and narrow, and waits for what it must show */
+async function visit(name, path, wait) {
+  for (const [kind, how] of Object.entries({ light: {}, dark: { scheme: 'dark' }, narrow })) {
+    const page = await open(path, how);
+    await wait(page);
+    await fits(page, name);
+    await shot(page, `${name}-${kind}`);
+    await page.context().close();
+  }
+}
+
+async function compare() {
+  const page = await open(`/explore/${args.view}?from=now-15m`);
+  await moved(page, null);
+  await page.keyboard.press('x');
+  await page.waitForURL(/compare=prev/);
+  await page.locator('.change').first().waitFor();
+  await page.locator('.legend', { hasText: 'period before' }).first().waitFor();
+  check(await drawn(page), 'the comparison is blank');
+  await shot(page, 'compare-light');
+  await page.keyboard.press('x');
+  await page.locator('.change').first().waitFor({ state: 'detached' });
+  check(!/compare/.test(page.url()), 'x does not end the comparison');
+  await page.context().close();
+}
+
+/** a brush zooms, Back goes out again */
+async function brush() {
+  const page = await open(`/explore/${args.view}?from=now-15m`);
+  await moved(page, null);
+  const box = await page.locator('.plot').first().boundingBox();
+  await page.mouse.move(box.x + box.width * 0.4, box.y + 40);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width * 0.8, box.y + 40, { steps: 5 });
+  await page.mouse.up();
+  await page.waitForURL(/from=2.*Z.*to=2.*Z/);
+  await page.locator('.plot canvas').first().waitFor();
+  await page.goBack();
+  check(/from=now-15m/.test(page.url()), 'Back does not go out of the zoom');
+  await page.context().close();
+}
+
+async function keys() {
+  const page = await open('/');
+  await page.locator('section.stream').first().waitFor();
+  for (const [key, path] of [['d', /\/dashboards\/\w+/], ['c', /\/catalogue$/], ['y', /\/days$/], ['s', /\/system$/], ['e', /\/explore\/\w+/], ['t', /:\d+\/$/]]) {
+    await page.keyboard.press('g');
+    await page.keyboard.press(key);
+    await page.waitForURL(path);
+  }
+  await page.context().close();
+}
+
+/** what was answered in the past cannot be had from a young server: the days are those of a week's run */
+const week = (now) =>
+  Array.from({ length: 7 }, (_, i) => {
+    const date = new Date(now - i * 86_400_000).toISOString().slice(0, 10);
+    const end = new Date(Date.parse(date) + 86_400_000);
+    const landed = new Date(end.getTime() + 660_000 + i * 90_000);
+    const cut = new Date(end.getTime() + 645_000);
+    return ['pin', 'geo'].map((stream) => ({
+      stream, date, zone: 'UTC',
+      state: i === 0 ? 'open' : i === 1 && stream === 'geo' ? 'waiting' : 'complete',
+      cut_at: i === 0 ? null : cut, landed_at: i === 0 || (i === 1 && stream === 'geo') ? null : landed,
+      totals: { rows: 100_000 + 5000 * i },
+    }));
+  }).flat();
+
+async function days() {
+  for (const scheme of ['light', 'dark']) {
+    const page = await open('/system', { scheme });
+    const all = week(Date.now());
+    const answer = (list) => (route) => route.fulfill({ json: { days: list } });
+    await page.route('**/v1/days', answer(all));
+    await page.route('**/v1/days/*', answer(all.filter((d) => d.date === all[2].date)));
+    await page.locator('.top a', { hasText: 'Days' }).click();
+    await page.locator('.day-waiting').first().waitFor();
+    check((await page.locator('.day-grid').first().locator('.day').count()) === 60, 'there are not sixty days');
+    check((await page.locator('a.day-complete').count()) === 11, 'the complete days are not marked');
+    await shot(page, `days-${scheme}`);
+    await page.locator(`table a[href="/days/${all[2].date}"]`).first().click();
+    await page.locator('.gates .blocker').first().waitFor();
+    await shot(page, `day-${scheme}`);
+    await page.context().close();
+  }
+}
+
+await run(async () => {
+  await visit('dashboard', '/dashboards/growth', async (page) => {
+    await page.locator('.panel[data-state="ok"], .panel[data-state="partial"]').first().waitFor();
+    await page.locator('.plot canvas').first().waitFor();
+    check((await page.locator('.dash-row > .panel').count()) === 5, 'the dashboard does not have its panels');
+    check(await drawn(page), 'the dashboard is blank');
+    const [left, right] = [await page.locator('.kind-bar .plot').first().boundingBox(), await page.locator('.kind-bar').first().boundingBox()];
+    check(left.width > right.width * 0.8, 'a chart does not fill its panel');
+    await page.locator('.ranking tbody tr').first().waitFor();
+  });
+  await visit('catalogue', '/catalogue', async (page) => {
+    await page.locator(`a[href="/catalogue/${args.view}"]`).waitFor();
+    await page.getByText(/\d+ pins/).first().waitFor();
+  });
+  await visit('view', `/catalogue/${args.view}`, (page) => page.locator('.code pre').first().waitFor());
+  await visit('system', '/system', (page) => page.getByText('Nothing is wrong').waitFor());
+  await visit('today', '/', (page) => page.locator('section.stream').first().waitFor());
+  await days();
+  await compare();
+  await brush();
+  await keys();
+  const none = await open('/dashboards/nothing', { away: true });
+  await none.getByText('there is no dashboard').waitFor();
+});
