@@ -50,7 +50,7 @@ func (c *cli) metricsCommand() *cobra.Command {
 			Use: "ls", Short: "List views", Args: arguments(),
 			RunE: func(cmd *cobra.Command, _ []string) error { return c.listViews(cmd) },
 		},
-		c.showCommand(),
+		c.showCommand(), c.diffCommand(),
 	)
 	return cmd
 }

@@ -128,7 +128,7 @@ func (c *cli) root() *cobra.Command {
 func (c *cli) commands() []*cobra.Command {
 	return []*cobra.Command{
 		c.upCommand(), c.collectCommand(), c.batchCommand(), c.liveCommand(), c.serveCommand(), c.initCommand(), c.lintCommand(), c.testCommand(), c.configCommand(), c.versionCommand(),
-		c.planCommand(), c.applyCommand(), c.backfillCommand(),
+		c.planCommand(), c.applyCommand(), c.backfillCommand(), c.auditCommand(),
 		c.queryCommand(), c.metricsCommand(), c.daysCommand(), c.statusCommand(), c.sendCommand(),
 		c.emulateCommand(), c.verifyCommand(), c.keysCommand(),
 	}

@@ -45,6 +45,7 @@ type Config struct {
 	CommitEvery time.Duration // of the lake; 0: 1 s
 	MarkEvery   time.Duration // 0: 1 s
 	WatchEvery  time.Duration // how often the epochs are asked; 0: 1 s
+	AuditEvery  time.Duration // between two closed days of the background audit; 0: 1 min
 	JobEvery    time.Duration // compaction, truncation; 0: 1 s, 5 s
 	StopBudget  time.Duration // for all steps of stopping; 0: 30 s
 }

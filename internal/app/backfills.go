@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/pinflow/pinflow/internal/audit"
 	"github.com/pinflow/pinflow/internal/backfill"
 	"github.com/pinflow/pinflow/internal/icelake"
 	"github.com/pinflow/pinflow/internal/sqlledger"
@@ -66,4 +67,9 @@ func RunBackfill(ctx context.Context, cfg Config, workers int) (err error) {
 		all = append(all, role{"back-fill worker", w.Run})
 	}
 	return supervise(ctx, a.log, a.cfg.StopBudget, all)
+}
+
+// audits is the slow check of closed days.
+func (p *parts) audits() (*audit.Checker, error) {
+	return audit.NewChecker(p.auditor, p.log.With("job", "audit"), audit.NewMetrics(p.cfg.Registry), p.ledger)
 }

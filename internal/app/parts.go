@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pinflow/pinflow/internal/access"
+	"github.com/pinflow/pinflow/internal/audit"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/icelake"
 	"github.com/pinflow/pinflow/internal/kafkalog"
@@ -31,6 +32,8 @@ type parts struct {
 	access *access.Keeper
 
 	name string // owner
+
+	auditor *audit.Auditor
 
 	closers []func() error
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pinflow/pinflow/internal/audit"
 	"github.com/pinflow/pinflow/internal/batch"
 	"github.com/pinflow/pinflow/internal/collect"
 	"github.com/pinflow/pinflow/internal/days"
@@ -37,7 +38,11 @@ func (p *parts) stages(ctx context.Context) ([]stage, error) {
 		}
 	}
 	if u.Serve {
-		jobs = append(jobs, role{"marks", marks.Run})
+		check, err := p.audits()
+		if err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, role{"marks", marks.Run}, role{"audit", check.Run})
 	}
 	if p.broker != nil {
 		t := &truncator{every: cmp.Or(p.cfg.JobEvery, 5*time.Second), log: p.log, store: p.ledger, truncate: p.broker.Truncate}
@@ -146,5 +151,9 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 	deps.Status, deps.Feed = reporter, httpapi.NewLedgerFeed(p.ledger)
 	definitions := &applier{planner{p.ledger, p.lake}, *p.bringer()}
 	deps.Planner, deps.Applier, deps.Backfills = definitions, definitions, p.ledger
+	if p.auditor, err = audit.New(audit.Config{Owner: p.owner(), Every: p.cfg.AuditEvery}, p.ledger, p.lake); err != nil {
+		return err
+	}
+	deps.Auditor = p.auditor
 	return nil
 }

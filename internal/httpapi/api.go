@@ -49,6 +49,7 @@ type Deps struct {
 	Planner   Planner
 	Applier   Applier
 	Backfills Backfills
+	Auditor   Auditor
 	Feed      Feed
 	Access    Access
 	Keys      Keys
@@ -196,6 +197,7 @@ func (a *API) table() []route {
 	add(d.Lake != nil && d.Catalogue != nil, "GET", "/v1/lake/{stream}/ids", a.lakeIDs)
 	add(d.Planner != nil, "POST", "/v1/plan", a.plan)
 	add(d.Applier != nil, "POST", "/v1/apply", a.apply)
+	add(d.Auditor != nil, "GET", "/v1/audit", a.audit)
 	add(d.Backfills != nil, "GET", "/v1/backfills", a.listBackfills)
 	add(d.Backfills != nil, "GET", "/v1/backfills/{id}", a.showBackfill)
 	for _, action := range []string{ledger.Pause, ledger.Resume, ledger.Retry, ledger.Cancel, ledger.Rollback} {

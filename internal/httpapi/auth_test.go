@@ -109,7 +109,7 @@ func newGuarded(t *testing.T, cfg Config) *guarded {
 	}
 	g.API, err = New(cfg, log, Deps{
 		Collector: g.w, Querier: g.w, Catalogue: g.w, Status: g.w, Days: g.w, Lake: g.w, Feed: g.w,
-		Planner: &changes{}, Applier: &changes{}, Backfills: &changes{},
+		Planner: &changes{}, Applier: &changes{}, Backfills: &changes{}, Auditor: &changes{},
 		Access: keeper, Keys: keeper, Registry: prometheus.NewRegistry(),
 	})
 	if err != nil {

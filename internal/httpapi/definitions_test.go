@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/pinflow/pinflow/internal/audit"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/plan"
@@ -20,6 +21,7 @@ type changes struct {
 	applied  []*plan.Document
 	steered  []string
 	backfill ledger.Backfill
+	audited  []audit.Request
 }
 
 func (c *changes) Plan(_ context.Context, r PlanRequest) (*plan.Document, error) {
@@ -63,6 +65,11 @@ func (c *changes) Steer(_ context.Context, id int64, action string) error {
 	return nil
 }
 
+func (c *changes) Audit(_ context.Context, r audit.Request) (*audit.Report, error) {
+	c.audited = append(c.audited, r)
+	return &audit.Report{View: r.View, Version: "8f3c", From: "2026-11-22T00:00:00Z", To: "2026-11-23T00:00:00Z", Rows: 7, Groups: 2, OK: true, Differences: []audit.Difference{}}, nil
+}
+
 func newChanges(t *testing.T) (*API, *changes) {
 	t.Helper()
 	c := &changes{backfill: ledger.Backfill{
@@ -71,7 +78,7 @@ func newChanges(t *testing.T) (*API, *changes) {
 		Tasks: map[string]int64{ledger.Done: 1, ledger.Queued: 3}, Read: 1000, Expect: 4000, Rows: 900,
 	}}
 	w := &world{}
-	a, err := New(Config{}, quiet(), Deps{Catalogue: w, Planner: c, Applier: c, Backfills: c, Registry: prometheus.NewRegistry()})
+	a, err := New(Config{}, quiet(), Deps{Catalogue: w, Planner: c, Applier: c, Backfills: c, Auditor: c, Registry: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,4 +142,15 @@ func TestBackfillRoutes(t *testing.T) {
 	wantProblem(t, ask(a, "GET", "/v1/backfills/9", nil), 404, "unknown_backfill")
 	wantProblem(t, ask(a, "GET", "/v1/backfills/x", nil), 404, "unknown_backfill")
 	wantProblem(t, ask(a, "POST", "/v1/backfills/4/dance", nil), 404, "no_such_path")
+}
+
+func TestAuditRoute(t *testing.T) {
+	a, c := newChanges(t)
+	got := ask(a, "GET", "/v1/audit?view=pins&from=2026-11-22&to=2026-11-23", nil)
+	if got.Code != 200 || !strings.Contains(got.Body.String(), `"ok":true`) || len(c.audited) != 1 || c.audited[0] != (audit.Request{View: "pins", From: "2026-11-22", To: "2026-11-23"}) {
+		t.Errorf("%d %s, asked %v", got.Code, got.Body, c.audited)
+	}
+	for _, q := range []string{"", "?view=pins", "?from=2026-11-22", "?view=pins&from=2026-11-22&grain=day"} {
+		wantProblem(t, ask(a, "GET", "/v1/audit"+q, nil), 400, "bad_parameter")
+	}
 }

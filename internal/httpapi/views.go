@@ -60,7 +60,14 @@ type versionBody struct {
 	State      string          `json:"state"`
 	Schema     int32           `json:"schema"`
 	CreatedAt  time.Time       `json:"created_at"`
+	StateAt    time.Time       `json:"state_at"` // since when it is in its state
+	Says       []lineBody      `json:"says"`     // the definition in lines, for comparing two
 	Definition json.RawMessage `json:"definition"`
+}
+
+type lineBody struct {
+	Key  string `json:"key"`
+	Text string `json:"text"`
 }
 
 // viewCache keeps the newest rendering of each view: compiling one takes far longer than telling it.
@@ -120,7 +127,15 @@ func (a *API) viewVersions(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := []versionBody{}
 	for _, x := range slices.Backward(v.Versions) {
-		out = append(out, versionBody{x.ID, x.Hash, x.State, x.Schema, x.CreatedAt, x.Definition})
+		b := versionBody{x.ID, x.Hash, x.State, x.Schema, x.CreatedAt, x.StateAt, []lineBody{}, x.Definition}
+		lines, err := metric.Describe(x.Definition, x.Metadata)
+		if err != nil {
+			return fmt.Errorf("reading version %d of view %s: %w", x.ID, v.Name, err)
+		}
+		for _, l := range lines {
+			b.Says = append(b.Says, lineBody(l))
+		}
+		out = append(out, b)
 	}
 	return writeJSON(w, http.StatusOK, map[string]any{"view": v.Name, "versions": out})
 }

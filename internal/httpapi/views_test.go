@@ -37,7 +37,7 @@ func pins(t *testing.T, states ...string) ledger.Snapshot {
 	}
 	v := ledger.View{Name: "pins", Stream: "pin", Metadata: c.Metadata()}
 	for i, state := range states {
-		v.Versions = append(v.Versions, ledger.ViewVersion{ID: int64(i + 1), Hash: c.Hash(), Definition: c.Definition(), State: state, Schema: 1})
+		v.Versions = append(v.Versions, ledger.ViewVersion{ID: int64(i + 1), Hash: c.Hash(), Definition: c.Definition(), Metadata: c.Metadata(), State: state, Schema: 1})
 	}
 	return ledger.Snapshot{
 		Streams: []ledger.Stream{{Name: "pin", Schemas: []ledger.SchemaVersion{{Version: 1, Definition: stream}}}},

@@ -1,0 +1,34 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/pinflow/pinflow/internal/audit"
+)
+
+// Auditor compares answers with the lake.
+type Auditor interface {
+	Audit(ctx context.Context, r audit.Request) (*audit.Report, error)
+}
+
+// audit compares a view's days with the lake. It takes as long as folding them does, so a client asks for
+// a day at a time.
+func (a *API) audit(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	for key := range q {
+		if key != "view" && key != "from" && key != "to" {
+			return problemf(http.StatusBadRequest, "bad_parameter", "there is no parameter %q: view, from, to", key)
+		}
+	}
+	in := audit.Request{View: q.Get("view"), From: q.Get("from"), To: q.Get("to")}
+	if in.View == "" || in.From == "" {
+		return problemf(http.StatusBadRequest, "bad_parameter", "write view=pins&from=2026-11-22")
+	}
+	report, err := a.deps.Auditor.Audit(r.Context(), in)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	return writeJSON(w, http.StatusOK, report)
+}
