@@ -9,6 +9,12 @@ import (
 	"time"
 )
 
+// ParseDuration reads a duration as the files have it: 90s, 36h, 7d, 1d12h.
+func ParseDuration(s string) (time.Duration, error) { return parseDuration(s) }
+
+// FormatDuration writes one so.
+func FormatDuration(d time.Duration) string { return formatDuration(d) }
+
 // parseDuration reads 250ms, 90s, 10m, 24h, 7d, 2w and sums of them like 1d12h. A day is 24 hours.
 func parseDuration(s string) (time.Duration, error) {
 	rest := s

@@ -209,8 +209,19 @@ type result struct {
 	code           int
 }
 
+// pinflowIn runs a command to its end, with settings in its environment.
+func pinflowIn(t *testing.T, env []string, args ...string) result {
+	t.Helper()
+	return runPinflow(t, "", env, args...)
+}
+
 // pinflow runs a command to its end in dir ("": an empty folder).
 func pinflow(t *testing.T, dir string, args ...string) result {
+	t.Helper()
+	return runPinflow(t, dir, nil, args...)
+}
+
+func runPinflow(t *testing.T, dir string, env []string, args ...string) result {
 	t.Helper()
 	if dir == "" {
 		dir = t.TempDir()
@@ -219,6 +230,7 @@ func pinflow(t *testing.T, dir string, args ...string) result {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary(t), args...)
 	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -242,7 +254,13 @@ func must(t *testing.T, args ...string) string {
 // refused runs a command that has to fail with a code and one clear line.
 func refused(t *testing.T, code int, says []string, args ...string) {
 	t.Helper()
-	r := pinflow(t, "", args...)
+	refusedIn(t, nil, code, says, args...)
+}
+
+// refusedIn is refused with settings in the environment.
+func refusedIn(t *testing.T, env []string, code int, says []string, args ...string) {
+	t.Helper()
+	r := pinflowIn(t, env, args...)
 	if r.code != code {
 		t.Errorf("pinflow %s: exit code %d, want %d", strings.Join(args, " "), r.code, code)
 	}

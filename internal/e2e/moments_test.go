@@ -15,35 +15,49 @@ import (
 // noticed, and the lake's catalog, which says what the tables hold, is left as it was.
 func TestPartsOfDifferentMoments(t *testing.T) {
 	prove.Invariant(t, "L7", prove.EmbeddedLog, prove.Disk, prove.SQLite)
+	partsOfDifferentMoments(t, nil, map[string]string{
+		"ledger.db": "the ledger's newest is commit",
+		"lake":      "the ledger's newest is commit",
+		"log":       "the log of pin/",
+	})
+}
+
+// On Kafka the log is elsewhere, and never older than the rest.
+func TestPartsOfDifferentMomentsOnKafka(t *testing.T) {
+	prove.Invariant(t, "L7", prove.Kafka, prove.Disk, prove.SQLite)
+	partsOfDifferentMoments(t, startKafka(t).settings(), map[string]string{
+		"ledger.db": "the ledger's newest is commit",
+		"lake":      "the ledger's newest is commit",
+	})
+}
+
+func partsOfDifferentMoments(t *testing.T, env []string, parts map[string]string) {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "data")
-	s := start(t, dir)
+	s := startIn(t, env, dir)
 	s.post("pin", 20)
 	s.stop()
 	older := dir + ".older"
 	copyFolder(t, dir, older)
-	s = start(t, dir)
+	s = startIn(t, env, dir)
 	s.post("pin", 20)
 	s.stop()
 	newer := dir + ".newer"
 	copyFolder(t, dir, newer)
 
-	for part, code := range map[string]string{
-		"ledger.db": "the ledger's newest is commit",
-		"lake":      "the ledger's newest is commit",
-		"log":       "the log of pin/",
-	} {
+	for part, code := range parts {
 		t.Run(part, func(t *testing.T) {
 			replace(t, newer, dir)
 			replace(t, filepath.Join(older, part), filepath.Join(dir, part))
 			before := read(t, filepath.Join(dir, "lake", "catalog.db"))
-			refused(t, 3, []string{code, "restore"}, "up", "--data", dir, "--listen", freePort(t), "--log-listen", freePort(t))
+			refusedIn(t, env, 3, []string{code, "restore"}, "up", "--data", dir, "--listen", freePort(t), "--log-listen", freePort(t))
 			if after := read(t, filepath.Join(dir, "lake", "catalog.db")); !bytes.Equal(before, after) {
 				t.Error("the lake's catalog was written")
 			}
 		})
 	}
 	replace(t, newer, dir) // all of one moment, it goes on
-	s = start(t, dir)
+	s = startIn(t, env, dir)
 	s.post("pin", 1)
 	s.stop()
 }

@@ -259,6 +259,9 @@ func (in *Intake) restart(ctx context.Context) error {
 			delete(in.held, tp)
 			continue
 		}
+		if l := in.cat.topics[tp.Topic]; l.ID != p.Key.Log {
+			return fault.New(fault.Lost, "partition_lost", "the log of %s/%d is another one now", tp.Topic, tp.Partition)
+		}
 		p.Stream = s
 		if err := in.rewind(ctx, p, at[p.Key]); err != nil {
 			return err
@@ -285,8 +288,7 @@ func (in *Intake) reload(ctx context.Context) error {
 // rewind sets a partition to a position and rebuilds its window from the log before it.
 func (in *Intake) rewind(ctx context.Context, p *Partition, at int64) error {
 	p.Sealed, p.Next, p.Counts = at, at, ledger.Counts{}
-	dedup := p.Stream.Newest().Stream.Dedup
-	p.window = span.NewWindow(dedup.Records, dedup.Within)
+	p.forget()
 	start, err := in.src.Start(ctx, p.TP)
 	if err != nil {
 		return fmt.Errorf("asking for the start of %s/%d: %w", p.TP.Topic, p.TP.Partition, err)
@@ -299,6 +301,9 @@ func (in *Intake) rewind(ctx context.Context, p *Partition, at int64) error {
 		return truncated(p, "window_truncated", "the log starts at offset %d, inside the dedup window [%d, %d)", start, from, at)
 	}
 	from = max(from, start)
+	if p.past = at >= p.horizon; p.past {
+		from = max(from, p.horizon)
+	}
 	if from == at {
 		return nil
 	}

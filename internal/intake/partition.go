@@ -107,6 +107,7 @@ type Partition struct {
 
 	window  *span.Window
 	horizon int64 // before it ids are unknown to both units
+	past    bool  // the window holds no id from before the horizon
 }
 
 // Move is what the next seal says of the partition; false if there is nothing to say.
@@ -117,12 +118,23 @@ func (p *Partition) Move() (ledger.Move, bool) {
 // Settle books that the ledger holds the partition's move.
 func (p *Partition) Settle() { p.Sealed, p.Counts = p.Next, ledger.Counts{} }
 
+// forget begins the dedup window anew.
+func (p *Partition) forget() {
+	dedup := p.Stream.Newest().Stream.Dedup
+	p.window = span.NewWindow(dedup.Records, dedup.Within)
+	p.past = true
+}
+
 // slice books gaps and duplicates of a fetch.
 func (p *Partition) slice(f Fetch) *Slice {
 	s := &Slice{P: p, From: f.From, To: f.To, Records: f.Records, Duplicate: make([]bool, len(f.Records))}
 	for i := range f.Records {
 		r := &f.Records[i]
 		r.Key = p.Key
+		if !p.past && r.Offset >= p.horizon {
+			// The other unit may be beyond it already, and knows nothing from before.
+			p.forget()
+		}
 		if r.ID != "" && p.window.Seen(span.IDOf(r.DedupKey()), r.Offset, r.Received) {
 			s.Duplicate[i] = true
 			p.Counts.Duplicates++

@@ -47,8 +47,12 @@ type Catalogue interface {
 	// open partition of the stream, and raises the streams' epochs: all changes or none. Epoch conflict:
 	// fault.Stale.
 	Apply(ctx context.Context, changes ...Change) error
-	// AddLog registers an incarnation of a topic, or finds it again by (kind, cluster id, topic id).
+	// AddLog registers an incarnation of a topic, or finds it again by (kind, cluster id, topic id). One that
+	// has more partitions than were known gets them: what is read of them later is after every cut.
 	AddLog(ctx context.Context, l Log) (span.Log, error)
+	// AcceptReset goes on with a log that is not what it was. Nobody who held a partition of it can seal
+	// anything more. Epoch conflict: fault.Stale. Nothing to accept: fault.Config nothing_lost.
+	AcceptReset(ctx context.Context, r Reset) (*Accepted, error)
 }
 
 // Snapshot is the catalogue at one moment. It is immutable.

@@ -4,7 +4,8 @@ import "github.com/pinflow/pinflow/internal/span"
 
 // Conserved tells whether every offset of a partition is accounted for: position − start = the sum of
 // the counts, for each unit that reads it; and where both units stand at the same offset, they counted
-// the same.
+// the same. Units that stood apart when a reset was accepted never will: they lost different records, or
+// one of them a part of its dedup window.
 func (p *Progress) Conserved(k span.Key) bool {
 	start := p.Start[k]
 	if batch, ok := p.Batch[k]; ok && batch-start != p.BatchCounts[k].Sum() {
@@ -14,7 +15,8 @@ func (p *Progress) Conserved(k span.Key) bool {
 	if !ok {
 		return true
 	}
-	return live-start == p.LiveCounts[k].Sum() && (live != p.Batch[k] || p.LiveCounts[k] == p.BatchCounts[k])
+	apart := p.LiveCounts[k].Lost != p.BatchCounts[k].Lost || p.Horizon[k] > start
+	return live-start == p.LiveCounts[k].Sum() && (apart || live != p.Batch[k] || p.LiveCounts[k] == p.BatchCounts[k])
 }
 
 // LogsOf returns the logs of a stream, by id.

@@ -179,8 +179,11 @@ func (d *DB) AddLog(ctx context.Context, l ledger.Log) (span.Log, error) {
 	err := d.write(ctx, exclusive, func(x *tx) error {
 		found, err := x.one(ctx, []any{&id}, "SELECT id FROM logs WHERE kind = ? AND cluster_id = ? AND topic_id = ?",
 			l.Kind, l.ClusterID, l.TopicID)
-		if found || err != nil {
+		if err != nil {
 			return err
+		}
+		if found {
+			return x.grow(ctx, id, l)
 		}
 		return x.addLog(ctx, l, &id)
 	})
@@ -229,4 +232,19 @@ func (x *tx) addLog(ctx context.Context, l ledger.Log, id *span.Log) error {
 		}
 	}
 	return nil
+}
+
+// grow gives a log the partitions that it did not have.
+func (x *tx) grow(ctx context.Context, id span.Log, l ledger.Log) error {
+	var have int32
+	if _, err := x.one(ctx, []any{&have}, "SELECT count(*) FROM partitions WHERE log_id = ?", id); err != nil || have >= l.Partitions {
+		return err
+	}
+	for p := have; p < l.Partitions; p++ {
+		if _, err := x.exec(ctx, "INSERT INTO partitions (log_id, part) VALUES (?, ?)", id, p); err != nil {
+			return err
+		}
+	}
+	_, err := x.exec(ctx, "UPDATE catalogue SET epoch = epoch + 1 WHERE stream = ?", l.Stream)
+	return err
 }
