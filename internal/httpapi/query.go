@@ -68,9 +68,10 @@ func (a *API) query(w http.ResponseWriter, r *http.Request) error {
 		kind = "text/csv; charset=utf-8"
 		err = writeCSV(&out, ans)
 	} else {
-		enc := json.NewEncoder(&out)
-		enc.SetEscapeHTML(false)
-		err = enc.Encode(ans)
+		var body []byte
+		if body, err = ans.AppendJSON(out.AvailableBuffer()); err == nil {
+			out = *bytes.NewBuffer(append(body, '\n'))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("encoding the answer: %w", err)

@@ -73,6 +73,9 @@ type table struct {
 	late  int   // column of the late rows; -1: totals
 	rank  []int // per row: place of its group; nil: by text
 	other *Other
+
+	lastBucket int64 // written out last, and how
+	lastText   string
 }
 
 // answer merges the segments' blocks and writes the rows.
@@ -393,9 +396,12 @@ func (t *table) compareDim(d, a, b int) int {
 // cells writes a row out.
 func (t *table) cells(l line) []any {
 	p := t.p
-	var out []any
+	out := make([]any, 0, 1+len(p.by)+len(p.measures))
 	if p.grain != calendar.None {
-		out = append(out, p.show(l.bucket))
+		if t.lastText == "" || t.lastBucket != l.bucket { // rows are mostly in order of time
+			t.lastBucket, t.lastText = l.bucket, p.show(l.bucket)
+		}
+		out = append(out, t.lastText)
 	}
 	for d := range p.by {
 		out = append(out, t.dimValue(d, l.like))

@@ -3,6 +3,7 @@ package query_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -376,6 +377,41 @@ func TestRunTest(t *testing.T) {
 var _ query.Source = ledger.Reader(nil)
 
 // BenchmarkQuery is top 10 + other by hour over 90 days of 1,000 values, and totals of 1,000 values.
+// AppendJSON writes what json.Marshal would.
+func TestAppendJSON(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		text := "now"
+		a := query.Answer{
+			Columns: []string{"time", "a\"b"}, Points: query.Points{State: []string{"complete"}},
+			Meta: query.Meta{CompleteTo: &text, Versions: map[string]string{"pins": "1"}, Warnings: []string{"ü"}},
+		}
+		for range rapid.IntRange(0, 4).Draw(rt, "rows") {
+			a.Rows = append(a.Rows, []any{
+				rapid.String().Draw(rt, "text"), rapid.Int64().Draw(rt, "long"), rapid.Float64().Draw(rt, "double"),
+				json.Number("123456789012345678901234567890"), rapid.Bool().Draw(rt, "boolean"), nil,
+			})
+		}
+		got, err := a.AppendJSON(nil)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		want, err := json.Marshal(a)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		var x, y any
+		if err := errors.Join(json.Unmarshal(got, &x), json.Unmarshal(want, &y)); err != nil {
+			rt.Fatal(err)
+		}
+		if len(a.Rows) == 0 {
+			y.(map[string]any)["rows"] = []any{} // an answer without rows has an empty list
+		}
+		if d := cmp.Diff(y, x); d != "" {
+			rt.Fatal(d)
+		}
+	})
+}
+
 func BenchmarkQuery(b *testing.B) {
 	c := pinView(b, pinSchema(b), func(v *metric.View) { v.Grain = "hour" })
 	m := newMemory(c, start)
@@ -389,7 +425,7 @@ func BenchmarkQuery(b *testing.B) {
 			pins = pins[:0]
 		}
 	}
-	e, err := query.New(query.Config{CacheBytes: 1 << 30}, m, func() time.Time { return start.Add(90 * 24 * time.Hour) })
+	e, err := query.New(query.Config{}, m, func() time.Time { return start.Add(90 * 24 * time.Hour) })
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -400,7 +436,11 @@ func BenchmarkQuery(b *testing.B) {
 		b.Run("grain="+q.Grain, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := e.Query(context.Background(), q); err != nil {
+				a, err := e.Query(context.Background(), q)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := a.AppendJSON(nil); err != nil {
 					b.Fatal(err)
 				}
 			}
