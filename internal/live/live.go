@@ -20,6 +20,7 @@ type Config struct {
 	FlushEvery time.Duration // 0: 250 ms
 	WatchEvery time.Duration // how often the epochs are asked; 0: 1 s
 	MaxBytes   int           // groups held before an early flush, bytes; 0: 64 MiB
+	PieceBytes int           // segments that a transaction inserts, bytes; 0: what the ledger takes
 }
 
 // Store is the part of the ledger that the unit needs.
@@ -65,6 +66,9 @@ func New(cfg Config, log *slog.Logger, m *Metrics, store Store, open intake.Open
 	}
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = 64 << 20
+	}
+	if cfg.PieceBytes == 0 {
+		cfg.PieceBytes = ledger.MaxTx - 64<<10
 	}
 	codec, err := segment.NewCodec()
 	if err != nil {

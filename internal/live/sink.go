@@ -31,11 +31,17 @@ type sink struct {
 
 // feed is what a stream's records flow into.
 type feed struct {
-	stream  *intake.Stream
-	lanes   map[int32]*lane  // by schema version
-	encoded []ledger.Segment // of a flush that has to be tried again
-	ready   bool             // encoded is of what is held now
+	stream *intake.Stream
+	lanes  map[int32]*lane // by schema version
+
+	// Of a flush that is under way, or has to be tried again:
+	pieces   []ledger.Segment // encoded, not in the ledger yet
+	write    int64            // open, with the pieces that are; 0: none
+	segments int              // in it
+	bytes    int
 }
+
+func (f *feed) forget() { f.pieces, f.write, f.segments, f.bytes = nil, 0, 0, 0 }
 
 // lane decodes under one schema version and folds into each view version that is fed.
 type lane struct {
@@ -96,7 +102,6 @@ func (s *sink) Add(_ context.Context, sl *intake.Slice) error {
 		s.since = time.Now()
 	}
 	p, f := sl.P, s.streams[sl.P.Stream.Name]
-	f.ready = false
 	for i := 0; i < len(sl.Records); {
 		schema, until := p.Stream.SchemaAt(p.Key, sl.Records[i].Offset)
 		l := f.lanes[schema.Version]
@@ -200,58 +205,68 @@ func (s *sink) Flush(ctx context.Context, parts []*intake.Partition) error {
 	return nil
 }
 
+// seal writes down what is held, in pieces under an open write if it is much, and seals it with the last.
 func (s *sink) seal(ctx context.Context, f *feed, moves []ledger.Move) error {
-	if !f.ready {
-		segs, err := f.encode(s.codec, f.encoded)
-		if err != nil {
-			return err
-		}
-		f.encoded, f.ready = segs, true
-	}
-	seal := ledger.Seal{
-		Write: ledger.Write{Kind: ledger.Flush, Stream: f.stream.Name, Epoch: f.stream.Epoch, Owner: s.cfg.Owner},
-		Unit:  ledger.Live, Moves: moves,
-	}
-	chunks := ledger.Chunks(f.encoded)
-	if len(chunks) > 1 {
-		id, err := s.store.Open(ctx, seal.Write)
-		if err != nil {
-			return err
-		}
-		seal.ID = id
-		for _, c := range chunks[:len(chunks)-1] {
-			if err := s.store.AddSegments(ctx, id, c); err != nil {
+	w := ledger.Write{Kind: ledger.Flush, Stream: f.stream.Name, Epoch: f.stream.Epoch, Owner: s.cfg.Owner}
+	for _, schema := range f.stream.Schemas {
+		for _, o := range f.lanes[schema.Version].outs {
+			for _, st := range o.folder.Take() {
+				seg, err := toSegment(s.codec, st, o.version, o.tier, ledger.SourceLive)
+				if err != nil {
+					return err
+				}
+				f.pieces = append(f.pieces, seg)
+			}
+			if err := s.spill(ctx, f, w); err != nil {
 				return err
 			}
 		}
 	}
-	seal.Segments = chunks[len(chunks)-1]
-	if err := s.store.Seal(ctx, seal); err != nil {
+	if err := s.store.Seal(ctx, ledger.Seal{Write: w, ID: f.write, Unit: ledger.Live, Moves: moves, Segments: f.pieces}); err != nil {
 		return err
 	}
+	f.book(f.pieces)
 	s.m.Flushes.Inc()
-	s.m.Segments.Add(float64(len(f.encoded)))
-	for i := range f.encoded {
-		s.m.Bytes.Add(float64(len(f.encoded[i].Data)))
-	}
-	f.encoded, f.ready = nil, false
+	s.m.Segments.Add(float64(f.segments))
+	s.m.Bytes.Add(float64(f.bytes))
+	f.forget()
 	return nil
 }
 
-// encode turns the groups held into segments, after those that an earlier try left.
-func (f *feed) encode(codec *segment.Codec, segs []ledger.Segment) ([]ledger.Segment, error) {
-	for _, schema := range f.stream.Schemas {
-		for _, o := range f.lanes[schema.Version].outs {
-			for _, st := range o.folder.Take() {
-				s, err := toSegment(codec, st, o.version, o.tier, ledger.SourceLive)
-				if err != nil {
-					return nil, err
-				}
-				segs = append(segs, s)
-			}
+// spill writes pieces down early until what is left fits into the sealing transaction.
+func (s *sink) spill(ctx context.Context, f *feed, w ledger.Write) error {
+	for {
+		n, size := 0, 0
+		for n < len(f.pieces) && (n == 0 || size+len(f.pieces[n].Data) <= s.cfg.PieceBytes) {
+			size += len(f.pieces[n].Data) + pieceSize
+			n++
 		}
+		if n == len(f.pieces) {
+			return nil
+		}
+		if f.write == 0 {
+			id, err := s.store.Open(ctx, w)
+			if err != nil {
+				return err
+			}
+			f.write = id
+		}
+		if err := s.store.AddSegments(ctx, f.write, f.pieces[:n]); err != nil {
+			return err
+		}
+		f.book(f.pieces[:n])
+		f.pieces = f.pieces[n:]
 	}
-	return segs, nil
+}
+
+// pieceSize is more than what a segment takes in a transaction beside its data.
+const pieceSize = 256
+
+func (f *feed) book(segs []ledger.Segment) {
+	f.segments += len(segs)
+	for i := range segs {
+		f.bytes += len(segs[i].Data)
+	}
 }
 
 func toSegment(codec *segment.Codec, st *fold.States, version int64, tier, source string) (ledger.Segment, error) {
@@ -282,7 +297,7 @@ func (s *sink) names() []string {
 func (s *sink) Drop() {
 	s.since = time.Time{}
 	for _, f := range s.streams {
-		f.encoded, f.ready = nil, false
+		f.forget()
 		for _, l := range f.lanes {
 			l.decoder.Reset()
 			for _, o := range l.outs {
