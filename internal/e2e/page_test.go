@@ -34,6 +34,9 @@ func chromium(t *testing.T, s *server, script string) *exec.Cmd {
 func TestPageInChromium(t *testing.T) {
 	s := start(t, t.TempDir(), "--demo")
 	for _, script := range []string{"page.mjs", "pages.mjs"} {
+		if script == "pages.mjs" { // there are events to fill in by now
+			must(t, "backfill", "start", "pins", "--yes", "--wait", "--url", s.url())
+		}
 		out, err := chromium(t, s, script).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s: %v:\n%s", script, err, out)

@@ -1,6 +1,8 @@
 // The pages beside Explore, against a running pinflow with events: each shows what it is for, in light,
 // dark and narrow, by keys and by address.
 //
+// A back-fill of the view has to have been started (pinflow backfill start pins).
+//
 //   node e2e/pages.mjs --url http://127.0.0.1:8080 [--view pins] [--out DIR]
 import { args, check, drawn, fits, moved, open, run, shot } from './browser.mjs';
 
@@ -51,7 +53,7 @@ async function brush() {
 async function keys() {
   const page = await open('/');
   await page.locator('section.stream').first().waitFor();
-  for (const [key, path] of [['d', /\/dashboards\/\w+/], ['c', /\/catalogue$/], ['y', /\/days$/], ['s', /\/system$/], ['e', /\/explore\/\w+/], ['t', /:\d+\/$/]]) {
+  for (const [key, path] of [['d', /\/dashboards\/\w+/], ['c', /\/catalogue$/], ['y', /\/days$/], ['b', /\/backfills$/], ['s', /\/system$/], ['e', /\/explore\/\w+/], ['t', /:\d+\/$/]]) {
     await page.keyboard.press('g');
     await page.keyboard.press(key);
     await page.waitForURL(path);
@@ -93,6 +95,32 @@ async function days() {
   }
 }
 
+/** the back-fill that whoever started this test has begun */
+async function backfills() {
+  const page = await open('/backfills');
+  await page.locator('a[href="/backfills/1"]').waitFor();
+  await page.getByRole('cell', { name: 'done' }).waitFor();
+  await fits(page, 'Back-fills');
+  await shot(page, 'backfills-light');
+  await page.locator('a[href="/backfills/1"]').click();
+  await page.locator('.day-done').first().waitFor();
+  await page.getByText('a repair').waitFor();
+  await shot(page, 'backfill-light');
+  await page.getByRole('button', { name: 'rollback' }).click();
+  await page.getByRole('button', { name: 'really rollback?' }).click();
+  await page.getByText(/, standby · engine/).waitFor();
+  await page.context().close();
+  const dark = await open('/backfills/1', { scheme: 'dark' });
+  await dark.locator('.day-done').first().waitFor();
+  await shot(dark, 'backfill-dark');
+  await dark.context().close();
+  const view = await open(`/catalogue/${args.view}`);
+  await view.locator('.versions li').nth(1).waitFor();
+  await view.getByText('As SQL for duckdb').waitFor();
+  await shot(view, 'view-versions');
+  await view.context().close();
+}
+
 await run(async () => {
   await visit('dashboard', '/dashboards/growth', async (page) => {
     await page.locator('.panel[data-state="ok"], .panel[data-state="partial"]').first().waitFor();
@@ -111,6 +139,7 @@ await run(async () => {
   await visit('system', '/system', (page) => page.getByText('Nothing is wrong').waitFor());
   await visit('today', '/', (page) => page.locator('section.stream').first().waitFor());
   await days();
+  await backfills();
   await compare();
   await brush();
   await keys();

@@ -139,6 +139,17 @@ export async function get<T>(path: string, signal?: AbortSignal): Promise<Fetche
   return { body: (await r.json()) as T, at: Number.isNaN(at) ? Date.now() : at, etag: r.headers.get('ETag') };
 }
 
+/** posts nothing to an address that does something; a failure is a Problem */
+export async function post(path: string): Promise<void> {
+  let r: Response;
+  try {
+    r = await fetch(path, { method: 'POST', headers: { Accept: 'application/json' } });
+  } catch {
+    throw new Problem(0, 'unreachable', 'The server does not answer.');
+  }
+  if (!r.ok) throw await problemOf(r);
+}
+
 async function problemOf(r: Response): Promise<Problem> {
   try {
     const p = (await r.json()) as { code?: string; detail?: string; title?: string; request_id?: string };

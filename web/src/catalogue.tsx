@@ -83,7 +83,7 @@ interface Version {
 
 export function CatalogueView({ name, views }: { name: string; views: View[] }) {
   const live = useLive();
-  const view = useAnswer<View & { definition?: unknown; sql?: Record<string, string> }>(`/v1/views/${encodeURIComponent(name)}`, live.status);
+  const view = useAnswer<View & { definition?: unknown; sql?: Record<string, string>; kernel_only?: string[] }>(`/v1/views/${encodeURIComponent(name)}`, live.status);
   const versions = useAnswer<{ versions: Version[] }>(`/v1/views/${encodeURIComponent(name)}/versions`, live.status);
   if (!view.data) {
     return (
@@ -106,7 +106,7 @@ export function CatalogueView({ name, views }: { name: string; views: View[] }) 
           {v.description} {v.owner ? `· ${v.owner}` : ''} · of stream {v.stream} · days begin in {v.time_zone} · kept by {v.grain}
         </p>
         <p>
-          <a href={`/explore/${v.name}`}>Explore</a>
+          <a href={`/explore/${v.name}`}>Explore</a> · <a href="/backfills">back-fills</a>
         </p>
       </div>
       <div class="card table-wrap">
@@ -169,6 +169,16 @@ export function CatalogueView({ name, views }: { name: string; views: View[] }) 
           <pre tabIndex={0}>{sql}</pre>
         </section>
       ))}
+      {v.kernel_only && v.kernel_only.length > 0 ? (
+        <section class="card code">
+          <h2>No SQL says this view exactly</h2>
+          <ul>
+            {v.kernel_only.map((why) => (
+              <li key={why}>{why}</li>
+            ))}
+          </ul>
+        </section>
+      ) : null}
     </main>
   );
 }

@@ -88,6 +88,18 @@ export function useAnswer<T>(path: string, tick: number, every = redrawEvery): L
   return state;
 }
 
+/** a number that grows every so many milliseconds while the page is looked at */
+export function useBeat(every: number): number {
+  const [n, set] = useState(0);
+  useEffect(() => {
+    const t = setInterval(() => {
+      if (!document.hidden) set((n) => n + 1);
+    }, every);
+    return () => clearInterval(t);
+  }, [every]);
+  return n;
+}
+
 const query = window.matchMedia('(prefers-color-scheme: dark)');
 
 /** the colours of the preference, for what is drawn on canvas */

@@ -14,6 +14,7 @@ const keys: [string, string][] = [
   ['g d', 'Dashboards'],
   ['g c', 'Catalogue'],
   ['g y', 'Days'],
+  ['g b', 'Back-fills'],
   ['g s', 'System'],
   ['/', 'find a value'],
   ['d  w  m', 'last 24 hours, 7 days, 30 days'],
@@ -38,6 +39,7 @@ export function Layout({ views, dashboards, path, children }: { views: View[]; d
     'g d': () => dashboards[0] && go(`/dashboards/${dashboards[0].name}`),
     'g c': () => go('/catalogue'),
     'g y': () => go('/days'),
+    'g b': () => go('/backfills'),
     'g s': () => go('/system'),
     '?': () => dialog.current?.showModal(),
   });
@@ -90,6 +92,7 @@ export function Layout({ views, dashboards, path, children }: { views: View[]; d
 const places = [
   ['/catalogue', 'Catalogue'],
   ['/days', 'Days'],
+  ['/backfills', 'Back-fills'],
   ['/system', 'System'],
 ] as const;
 

@@ -5,6 +5,7 @@ import './style.css';
 import './panels.css';
 import './pages.css';
 import type { View } from './api';
+import { BackfillPage, Backfills } from './backfills';
 import { Catalogue, CatalogueView } from './catalogue';
 import { DashboardPage, type Dashboard } from './dashboard';
 import { DayPage, Days } from './days';
@@ -37,6 +38,7 @@ function App() {
   let page = <Missing path={place.path} views={list} />;
   if (place.path === '/') page = <Today views={list} />;
   else if (section === 'days') page = name ? <DayPage key={name} day={name} /> : <Days />;
+  else if (section === 'backfills') page = name ? <BackfillPage key={name} id={name} /> : <Backfills />;
   else if (section === 'system' && !name) page = <System />;
   else if (!views.data && ['explore', 'dashboards', 'catalogue'].includes(section)) page = <main><Instead state={views.problem ? 'error' : 'loading'} problem={views.problem} /></main>;
   else if (view) page = <Explore key={view.name} view={view} search={place.search} />;
