@@ -40,7 +40,8 @@ unit: ## unit tests, quick
 	$(GO) test $(shell $(GO) list $(PKGS) | grep -v -e /internal/e2e -e /internal/simtest)
 
 race: ## unit tests under the race detector
-	@scripts/budget 1200 "unit tests" scripts/with-postgres env CGO_ENABLED=1 $(GO) test -race -timeout 15m $(shell $(GO) list $(PKGS) | grep -v -e /internal/e2e -e /internal/simtest)
+	@scripts/with-s3 true
+	@scripts/budget 1200 "unit tests" scripts/with-postgres scripts/with-s3 env CGO_ENABLED=1 $(GO) test -race -timeout 15m $(shell $(GO) list $(PKGS) | grep -v -e /internal/e2e -e /internal/simtest)
 
 sim: ## the whole pipeline in virtual time, with faults
 	@scripts/budget 600 "simulation" env CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -timeout 10m ./internal/simtest/... ./internal/kafkalog/...
@@ -57,14 +58,14 @@ e2e: build web/node_modules/.package-lock.json ## the real binary: kill -9, Apac
 	@scripts/need node npm python3 chromium java mvn kcat
 	@scripts/venv
 	@scripts/kafka
-	@scripts/budget 1080 "end to end" scripts/with-postgres env $(E2E) PINFLOW_SHOTS=$(CURDIR)/.cache/page $(GO) test -count=1 -timeout 18m -v ./internal/e2e/...
+	@scripts/budget 1080 "end to end" scripts/with-postgres scripts/with-s3 env $(E2E) PINFLOW_SHOTS=$(CURDIR)/.cache/page $(GO) test -count=1 -timeout 18m -v ./internal/e2e/...
 
 soak: build web/node_modules/.package-lock.json ## slow: many seeds, many kills
 	@scripts/need node npm python3 chromium java mvn kcat
 	@scripts/venv
 	@scripts/kafka
 	PINFLOW_SOAK=1 CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -count=1 -timeout 60m -v ./internal/simtest/...
-	scripts/with-postgres env PINFLOW_SOAK=1 $(E2E) $(GO) test -count=1 -timeout 60m -v ./internal/e2e/...
+	scripts/with-postgres scripts/with-s3 env PINFLOW_SOAK=1 $(E2E) $(GO) test -count=1 -timeout 60m -v ./internal/e2e/...
 
 bench: build ## every figure that the README quotes
 	$(GO) run ./bench
@@ -73,7 +74,7 @@ invariants: build web/node_modules/.package-lock.json ## the matrix of invariant
 	@scripts/need node npm python3 chromium java mvn kcat
 	@scripts/venv
 	@scripts/kafka
-	@scripts/budget 1200 "invariants" scripts/with-postgres env $(E2E) scripts/invariants
+	@scripts/budget 1200 "invariants" scripts/with-postgres scripts/with-s3 env $(E2E) scripts/invariants
 
 fmt: $(TOOLS)/gofumpt
 	$(TOOLS)/gofumpt -w cmd internal bench web/*.go

@@ -10,19 +10,28 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pinflow/pinflow/internal/app"
 	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/project"
 )
 
 func (c *cli) initCommand() *cobra.Command {
-	return &cobra.Command{
+	infra := false
+	cmd := &cobra.Command{
 		Use:   "init [dir]",
 		Short: "Write a project: settings, streams, metrics, dashboards and their JSON Schemas",
 		Long: `Write the built-in project to a folder, for changing it: pinflow.yaml, streams, metrics, dashboards,
 and in .pinflow the JSON Schemas that editors read. A file that exists is never touched; where there is
-a project already only the schemas are renewed.`,
+a project already only the schemas are renewed.
+
+With --infra, make what the project in the working folder needs from its servers: the tables of the ledger,
+the bucket (its region is the location constraint), the catalog and tables of the lake, at Kafka the topics.
+It can be repeated.`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if infra {
+				return c.initInfra(cmd, args)
+			}
 			dir := "."
 			if len(args) == 1 {
 				dir = args[0]
@@ -30,6 +39,19 @@ a project already only the schemas are renewed.`,
 			return c.initProject(dir)
 		},
 	}
+	cmd.Flags().BoolVar(&infra, "infra", false, "make ledger tables, bucket, catalog, lake tables and topics instead")
+	return cmd
+}
+
+func (c *cli) initInfra(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage(cmd, "--infra takes no folder: run it where pinflow.yaml is, or name that with --config")
+	}
+	p, err := c.load()
+	if err != nil {
+		return err
+	}
+	return app.Infra(cmd.Context(), p, c.logger(), c.say)
 }
 
 func (c *cli) initProject(dir string) error {

@@ -120,9 +120,9 @@ func supported(s config.Settings, units Units) error {
 		return fault.New(fault.Config, "needs_kafka", "pinflow %s runs one unit, and the embedded log lives inside of pinflow up", units.name()).
 			WithAdvice("set log.kind: kafka and log.brokers, or run everything with: pinflow up")
 	}
-	if scheme, _, url := strings.Cut(s.Lake.Warehouse, "://"); url {
-		return fault.New(fault.Config, "not_supported", "lake.warehouse %s://…: this version keeps the lake on the local disk only", scheme).
-			WithAdvice("name a folder, or leave lake.warehouse out")
+	if scheme, _, url := strings.Cut(s.Lake.Warehouse, "://"); url && scheme != "s3" {
+		return fault.New(fault.Config, "not_supported", "lake.warehouse %s://…: a lake is in a folder or in S3", scheme).
+			WithAdvice("name a folder or s3://bucket/prefix, or leave lake.warehouse out")
 	}
 	if scheme, _, url := strings.Cut(s.Lake.Catalog, "://"); url && !icelake.IsPostgres(s.Lake.Catalog) {
 		return fault.New(fault.Config, "not_supported", "lake.catalog %s://…: a catalog is a SQLite file or a postgres:// URL", scheme).

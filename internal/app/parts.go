@@ -73,7 +73,7 @@ func (p *parts) open(ctx context.Context) error {
 		return p.explain(err)
 	}
 	if units.Batch || units.Serve {
-		if p.lake, err = icelake.Open(ctx, icelake.Config{Warehouse: s.Lake.Warehouse, Catalog: s.Lake.Catalog, Log: p.log}); err != nil {
+		if p.lake, err = icelake.Open(ctx, lakeConfig(s, p.log)); err != nil {
 			return p.explain(fmt.Errorf("opening the lake: %w", err))
 		}
 		p.onClose(p.lake.Close)

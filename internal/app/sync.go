@@ -2,13 +2,11 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 
 	"github.com/pinflow/pinflow/internal/config"
-	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/icelake"
 	"github.com/pinflow/pinflow/internal/kafkalog"
@@ -146,15 +144,7 @@ func bringStream(ctx context.Context, s *ledger.Stream, snap *ledger.Snapshot, l
 	if lake == nil {
 		return nil
 	}
-	schema, err := event.Compile(def, s.Schemas[len(s.Schemas)-1].Version)
-	if err != nil {
-		return err
-	}
-	kept, err := json.Marshal(s.Schemas)
-	if err != nil {
-		return fmt.Errorf("keeping the schemas of %s with its table: %w", s.Name, err)
-	}
-	return lake.EnsureTable(ctx, lakedef.StreamTable(schema, kept))
+	return ensureTable(ctx, s, lake)
 }
 
 // openLog is the open log of a stream, or of its dead letters; nil if there is none yet.

@@ -57,6 +57,7 @@ var mayMeet = map[[2]string]string{
 	{"internal/ledger/ledgertest", "internal/prove"}:  "its tests prove invariants",
 	{"internal/intake", "internal/ledger"}:            "reads the ledger's contract",
 	{"internal/lake", "internal/ledger"}:              "commits what the ledger's intents say",
+	{"internal/testbed", "internal/prove"}:            "places say which backends they are",
 	{"internal/plan", "internal/ledger"}:              "compares with the ledger's snapshot",
 	{"internal/plan", "internal/lake"}:                "counts what the lake holds",
 	{"internal/history", "internal/ledger"}:           "compiles versions of the ledger's snapshot",

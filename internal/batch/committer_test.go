@@ -18,6 +18,7 @@ import (
 	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/prove"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 func (b *bench) committer(owner string, led Commits, tables Tables) *Committer {
@@ -47,9 +48,11 @@ func (b *bench) read() {
 }
 
 // L4: the row in the lake gives the event back as it was sent.
-func TestLakeIsLossless(t *testing.T) {
-	prove.Invariant(t, "L4", prove.Disk, prove.SQLite)
-	b := newBench(t, 60)
+func TestLakeIsLossless(t *testing.T) { testbed.Everywhere(t, lakeIsLossless) }
+
+func lakeIsLossless(t *testing.T, p testbed.Place) {
+	prove.Invariant(t, "L4", p.On...)
+	b := newBench(t, p, 60)
 	b.settle()
 	def := definition()
 	schema, err := event.Compile(def, 1)
@@ -81,7 +84,7 @@ func TestLakeIsLossless(t *testing.T) {
 }
 
 func TestAbandonedWritesAreSwept(t *testing.T) {
-	b := newBench(t, 10)
+	b := newBench(t, testbed.Local(t.TempDir()), 10)
 	def := definition()
 	schema, err := event.Compile(def, 1)
 	if err != nil {
@@ -143,9 +146,11 @@ func (p *paused) CloseIntent(ctx context.Context, l ledger.Lease, in *ledger.Int
 }
 
 // L2: a committer that was paused while another took over its leases can book nothing.
-func TestPausedCommitterIsFenced(t *testing.T) {
-	prove.Invariant(t, "L2", prove.Disk, prove.SQLite)
-	b := newBench(t, 60)
+func TestPausedCommitterIsFenced(t *testing.T) { testbed.Everywhere(t, pausedCommitterIsFenced) }
+
+func pausedCommitterIsFenced(t *testing.T, p testbed.Place) {
+	prove.Invariant(t, "L2", p.On...)
+	b := newBench(t, p, 60)
 	b.read()
 	slow := &paused{Commits: b.led}
 	old := b.committer("me", slow, b.lake)
@@ -166,9 +171,13 @@ type forgetful struct{ Commits }
 
 func (forgetful) LastIntent(context.Context, string) (*ledger.Intent, error) { return nil, nil }
 
-func TestCommitterStopsWhenLakeAndLedgerDisagree(t *testing.T) { // L7
-	prove.Invariant(t, "L7", prove.Disk, prove.SQLite)
-	b := newBench(t, 20)
+func TestCommitterStopsWhenLakeAndLedgerDisagree(t *testing.T) {
+	testbed.Everywhere(t, committerStopsWhenLakeAndLedgerDisagree)
+}
+
+func committerStopsWhenLakeAndLedgerDisagree(t *testing.T, p testbed.Place) {
+	prove.Invariant(t, "L7", p.On...)
+	b := newBench(t, p, 20)
 	b.read()
 	if err := b.committer("me", b.led, b.lake).round(t.Context()); err != nil {
 		t.Fatal(err)
@@ -194,9 +203,13 @@ func (l thief) Commit(ctx context.Context, in *ledger.Intent) (lake.Landed, erro
 	return landed, err
 }
 
-func TestCommitterStopsWhenRowsAreMissing(t *testing.T) { // D1
-	prove.Invariant(t, "D1", prove.Disk, prove.SQLite)
-	b := newBench(t, 20)
+func TestCommitterStopsWhenRowsAreMissing(t *testing.T) {
+	testbed.Everywhere(t, committerStopsWhenRowsAreMissing)
+}
+
+func committerStopsWhenRowsAreMissing(t *testing.T, p testbed.Place) {
+	prove.Invariant(t, "D1", p.On...)
+	b := newBench(t, p, 20)
 	b.read()
 	err := b.committer("me", b.led, thief{b.lake}).round(t.Context())
 	if !fault.Is(err, fault.Corrupt) || fault.CodeOf(err) != "conservation" {
@@ -209,8 +222,10 @@ func TestCommitterStopsWhenRowsAreMissing(t *testing.T) { // D1
 }
 
 // A field declared while the unit runs gets its column before rows under the new schema need it.
-func TestNewFieldsReachTheLake(t *testing.T) {
-	b := newBench(t, 60)
+func TestNewFieldsReachTheLake(t *testing.T) { testbed.Everywhere(t, newFieldsReachTheLake) }
+
+func newFieldsReachTheLake(t *testing.T, p testbed.Place) {
+	b := newBench(t, p, 60)
 	b.settle()
 	def := definition()
 	def.Fields = append(def.Fields, event.Field{Name: "extra0", Type: "json", From: "extra"})

@@ -91,6 +91,7 @@ type S3 struct {
 	PathStyle bool   `json:"path_style"`
 	AccessKey string `json:"access_key"`
 	SecretKey string `json:"secret_key"`
+	CAFile    string `json:"ca_file"`
 }
 
 // Ledger says where the ledger is.

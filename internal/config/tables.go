@@ -142,6 +142,7 @@ func lakeTable() *shape {
 			key{name: "path_style", doc: "Bucket in the path, not in the host name.", shape: boolShape},
 			key{name: "access_key", doc: "Access key; default: the usual AWS environment.", shape: textShape},
 			key{name: "secret_key", doc: "Secret key, from the environment or a file.", shape: textShape, secret: true, byFile: true},
+			key{name: "ca_file", doc: "Certificates to trust; default: the system's.", shape: textShape, path: true},
 		)},
 	)
 }

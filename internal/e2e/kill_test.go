@@ -47,24 +47,33 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	s.stop()
 }
 
-// L1, D1 and the rest on servers: PostgreSQL holds the ledger and the catalog.
-func TestKilledOnPostgres(t *testing.T) {
-	prove.Invariant(t, "C1 C2 L1 M1 D1", prove.EmbeddedLog, prove.Disk, prove.Postgres)
+// The same on servers: PostgreSQL holds the ledger and the catalog, S3 the tables.
+func TestKilledOnServers(t *testing.T) {
+	place := testbed.Servers(t)
+	prove.Invariant(t, "C1 C2 L1 L6 M1 D1", append(place.On, prove.EmbeddedLog)...)
 	rnd := rand.New(rand.NewPCG(seed(t), 2))
 	a := assault{rate: 20_000, events: 140_000, kills: 4}
 	if os.Getenv("PINFLOW_SOAK") != "" {
 		a.events, a.kills = 1_000_000, 50
 	}
-	s := startIn(t, onPostgres(t), t.TempDir())
+	env := onServers(place)
+	refusedIn(t, env, 3, []string{"no bucket", "pinflow init --infra"}, "up", "--data", t.TempDir(), "--listen", freePort(t), "--log-listen", freePort(t))
+	if r := pinflowIn(t, env, "init", "--infra"); r.code != 0 {
+		t.Fatalf("init --infra: %d\n%s", r.code, r.stderr)
+	}
+	s := startIn(t, env, t.TempDir())
 	loadAndKill(t, s, rnd, a)
+	compareLake(t, s)
 	s.stop()
 }
 
-// onPostgres is the environment of a process whose ledger and catalog are in PostgreSQL.
-func onPostgres(t *testing.T) []string {
-	t.Helper()
-	dsn := testbed.Postgres(t)
-	return []string{"PINFLOW_LEDGER_DSN=" + dsn, "PINFLOW_LAKE_CATALOG=" + dsn}
+// onServers is the environment of a process whose stores are at a place; credentials come by the usual chain.
+func onServers(p testbed.Place) []string {
+	return []string{
+		"PINFLOW_LEDGER_DSN=" + p.DSN, "PINFLOW_LAKE_CATALOG=" + p.Catalog, "PINFLOW_LAKE_WAREHOUSE=" + p.Warehouse,
+		"PINFLOW_LAKE_S3_ENDPOINT=" + p.S3.Endpoint, "PINFLOW_LAKE_S3_REGION=" + p.S3.Region, "PINFLOW_LAKE_S3_PATH_STYLE=true",
+		"AWS_ACCESS_KEY_ID=" + p.S3.AccessKey, "AWS_SECRET_ACCESS_KEY=" + p.S3.SecretKey,
+	}
 }
 
 // assault is traffic during which something is killed at random moments.
@@ -152,7 +161,9 @@ func compareLake(t *testing.T, s *server) {
 		}
 		s.get(fmt.Sprintf("/v1/lake/%s/digest", stream), &ours)
 		args := append([]string{"testdata/read_lake.py", filepath.Join(s.dir, "lake"), stream}, fields...)
-		out, err := exec.Command(python, args...).Output()
+		cmd := exec.Command(python, args...)
+		cmd.Env = append(os.Environ(), s.env...)
+		out, err := cmd.Output()
 		if err != nil {
 			t.Fatalf("reading the lake with pyiceberg: %v\n%s", err, out)
 		}

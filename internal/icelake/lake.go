@@ -2,6 +2,7 @@ package icelake
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -12,7 +13,8 @@ import (
 
 // Config says where a lake is.
 type Config struct {
-	Warehouse string // folder of the tables
+	Warehouse string // folder or s3://bucket/prefix of the tables
+	S3        S3     // of a warehouse there
 	Catalog   string // file of the catalog's SQLite database, or a postgres:// URL
 	Log       *slog.Logger
 }
@@ -23,47 +25,89 @@ type Lake struct {
 	cat   *catalog
 	files storage
 	log   *slog.Logger
+	close func()
 }
 
 // Open opens the lake, or makes an empty one. fault.Config lake_moved: the tables were written under
-// another path than the warehouse's.
+// another path than the warehouse's; no_bucket: S3 has no such bucket, see Make.
 func Open(ctx context.Context, cfg Config) (*Lake, error) {
 	return open(ctx, cfg, hostFS{})
 }
 
-func open(ctx context.Context, cfg Config, os fileSystem) (*Lake, error) {
-	warehouse, err := filepath.Abs(cfg.Warehouse)
-	if err != nil {
-		return nil, fmt.Errorf("finding warehouse %s: %w", cfg.Warehouse, err)
+// Make makes what Open only finds: the bucket of a warehouse in S3, in its region. It tells whether there
+// was none.
+func Make(cfg Config) (bool, error) {
+	if !isS3(cfg.Warehouse) {
+		return false, nil
 	}
-	at, dirs := cfg.Catalog, []string{warehouse}
+	name, _, err := splitS3(cfg.Warehouse)
+	if err != nil {
+		return false, err
+	}
+	b, err := newBucket(cfg.S3, name, cfg.Log)
+	if err != nil {
+		return false, err
+	}
+	defer b.close()
+	return b.make(cfg.S3.Region)
+}
+
+func open(ctx context.Context, cfg Config, os fileSystem) (*Lake, error) {
+	l := &Lake{log: cfg.Log, close: func() {}}
+	warehouse, dirs := strings.TrimRight(cfg.Warehouse, "/"), []string(nil)
+	local := newDisk(os)
+	if isS3(warehouse) {
+		name, _, err := splitS3(warehouse)
+		if err != nil {
+			return nil, err
+		}
+		b, err := newBucket(cfg.S3, name, cfg.Log)
+		if err != nil {
+			return nil, err
+		}
+		l.files, l.close = b, b.close
+		if err := b.check(); err != nil {
+			b.close()
+			return nil, err
+		}
+	} else {
+		abs, err := filepath.Abs(cfg.Warehouse)
+		if err != nil {
+			return nil, fmt.Errorf("finding warehouse %s: %w", cfg.Warehouse, err)
+		}
+		l.files, warehouse, dirs = local, fileURI(abs), append(dirs, abs)
+	}
+	at := cfg.Catalog
 	if !IsPostgres(at) {
-		if at, err = filepath.Abs(cfg.Catalog); err != nil {
+		abs, err := filepath.Abs(cfg.Catalog)
+		if err != nil {
 			return nil, fmt.Errorf("finding catalog %s: %w", cfg.Catalog, err)
 		}
-		dirs = append(dirs, filepath.Dir(at))
+		at, dirs = abs, append(dirs, filepath.Dir(abs))
 	}
-	files := newDisk(os)
 	for _, dir := range dirs {
-		if err := files.mkdirAll(dir); err != nil {
+		if err := local.mkdirAll(dir); err != nil {
 			return nil, fault.New(fault.Config, "lake_folder", "making folder of the lake: %w", err).
 				WithAdvice("make %s writable or set lake.warehouse to another folder", dir)
 		}
 	}
-	cat, err := openCatalog(ctx, at, files, fileURI(warehouse))
+	cat, err := openCatalog(ctx, at, l.files, warehouse)
 	if err != nil {
+		l.close()
 		return nil, err
 	}
-	l := &Lake{cat: cat, files: files, log: cfg.Log}
+	l.cat = cat
 	if err := l.checkPlace(ctx); err != nil {
-		_ = cat.db.Close()
-		return nil, err
+		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-// Close closes the catalog.
-func (l *Lake) Close() error { return l.cat.db.Close() }
+// Close closes the catalog and ends requests that still wait.
+func (l *Lake) Close() error {
+	l.close()
+	return l.cat.db.Close()
+}
 
 // checkPlace refuses a warehouse that was moved: Iceberg writes absolute paths into its metadata.
 func (l *Lake) checkPlace(ctx context.Context) error {

@@ -2,7 +2,8 @@
 
 usage: read_lake.py LAKE_FOLDER TABLE [FIELD...]
 
-LAKE_FOLDER holds catalog.db and warehouse/. FIELDs are numeric columns to sum up. A day is that of the
+LAKE_FOLDER holds catalog.db and warehouse/; with PINFLOW_LAKE_CATALOG and the other settings of a lake on
+servers in the environment, it is not looked at. FIELDs are numeric columns to sum up. A day is that of the
 table's partition column, in UTC. Output:
 
     {"table": ..., "rows": N, "partition": "day(_event_time)", "columns": {...}, "properties": {...},
@@ -15,18 +16,24 @@ import datetime
 import json
 import os
 import sys
+import urllib.parse
 
 from pyiceberg.catalog.sql import SqlCatalog
 
 
 def main() -> None:
     folder, name, fields = os.path.abspath(sys.argv[1]), sys.argv[2], sys.argv[3:]
-    catalog = SqlCatalog(
-        "pinflow",
-        uri=f"sqlite:///{folder}/catalog.db",
-        warehouse=f"file://{folder}/warehouse",
-        init_catalog_tables="false",
-    )
+    where = {"uri": f"sqlite:///{folder}/catalog.db", "warehouse": f"file://{folder}/warehouse"}
+    if dsn := os.environ.get("PINFLOW_LAKE_CATALOG"):
+        where = {
+            "uri": sqlalchemy_url(dsn),
+            "warehouse": os.environ["PINFLOW_LAKE_WAREHOUSE"],
+            "s3.endpoint": os.environ["PINFLOW_LAKE_S3_ENDPOINT"],
+            "s3.region": os.environ["PINFLOW_LAKE_S3_REGION"],
+            "s3.access-key-id": os.environ["AWS_ACCESS_KEY_ID"],
+            "s3.secret-access-key": os.environ["AWS_SECRET_ACCESS_KEY"],
+        }
+    catalog = SqlCatalog("pinflow", init_catalog_tables="false", **where)
     table = catalog.load_table(f"lake.{name}")
     spec = table.spec().fields[0]
     by = table.schema().find_column_name(spec.source_id)
@@ -45,6 +52,15 @@ def main() -> None:
         "days": [days[d] for d in sorted(days)],
     }
     json.dump(out, sys.stdout)
+
+
+def sqlalchemy_url(dsn: str) -> str:
+    """Turns pinflow's URL, whose schema is the parameter search_path, into psycopg2's."""
+    url = urllib.parse.urlsplit(dsn)
+    query = dict(urllib.parse.parse_qsl(url.query))
+    if schema := query.pop("search_path", None):
+        query["options"] = f"-csearch_path={schema}"
+    return urllib.parse.urlunsplit(("postgresql+psycopg2", url.netloc, url.path, urllib.parse.urlencode(query), ""))
 
 
 def add(days: dict, columns: dict, by: str, fields: list[str]) -> None:

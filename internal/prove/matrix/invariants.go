@@ -12,10 +12,6 @@ var (
 	all     = []axis{logs, lakes, ledgers}
 )
 
-// later are the backends that this version does not have. Take one off when it comes: from then on its
-// cells have to be filled.
-var later = map[prove.Backend]bool{prove.S3: true, prove.Postgres: true}
-
 // titles of the columns.
 var titles = map[prove.Backend]string{
 	prove.EmbeddedLog: "embedded log", prove.Kafka: "Apache Kafka", prove.Disk: "disk", prove.S3: "S3",

@@ -38,10 +38,7 @@ func run(ctx context.Context, logs []string) error {
 			return err
 		}
 	}
-	table, missing, err := render(found)
-	if err != nil {
-		return err
-	}
+	table, missing := render(found)
 	fmt.Print(table)
 	if err := os.WriteFile(page, []byte(table), 0o644); err != nil {
 		return fmt.Errorf("writing the page: %w", err)

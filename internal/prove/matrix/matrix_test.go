@@ -26,10 +26,7 @@ func rowOf(t *testing.T, number, logs string) (string, []string) {
 	if err := e.read(strings.NewReader(logs)); err != nil {
 		t.Fatal(err)
 	}
-	text, missing, err := render(e)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text, missing := render(e)
 	for _, l := range strings.Split(text, "\n") {
 		if strings.HasPrefix(l, "| "+number+" |") {
 			cells := strings.Split(l, "|")
@@ -45,15 +42,15 @@ func rowOf(t *testing.T, number, logs string) (string, []string) {
 
 func TestOnlyWhatPassedProves(t *testing.T) {
 	for name, tc := range map[string]struct{ number, logs, row string }{
-		"nothing":             {"L1", "", "|missing|missing|missing|later|missing|later"},
-		"passed":              {"L1", log("TestA", "L1 on disk,sqlite", "pass"), "|missing|missing|proved|later|proved|later"},
-		"failed":              {"L1", log("TestA", "L1 on disk,sqlite", "fail"), "|missing|missing|missing|later|missing|later"},
-		"skipped":             {"L1", log("TestA", "L1 on disk,sqlite", "skip"), "|missing|missing|missing|later|missing|later"},
-		"part passed":         {"L2", log("TestA/L2", "L2 on sqlite", "pass", "pass"), "|||||proved|later"},
-		"whole failed":        {"L2", log("TestA/L2", "L2 on sqlite", "pass", "fail"), "|||||missing|later"},
-		"never ended":         {"L2", log("TestA/L2", "L2 on sqlite", "pass"), "|||||missing|later"},
-		"another axis":        {"L3", log("TestA", "L3 on sqlite", "pass"), "|||missing|later||"},
-		"stand-in":            {"L3", log("TestA", "L3", "pass"), "|||missing|later||"},
+		"nothing":             {"L1", "", "|missing|missing|missing|missing|missing|missing"},
+		"passed":              {"L1", log("TestA", "L1 on disk,sqlite", "pass"), "|missing|missing|proved|missing|proved|missing"},
+		"failed":              {"L1", log("TestA", "L1 on disk,sqlite", "fail"), "|missing|missing|missing|missing|missing|missing"},
+		"skipped":             {"L1", log("TestA", "L1 on disk,sqlite", "skip"), "|missing|missing|missing|missing|missing|missing"},
+		"part passed":         {"L2", log("TestA/L2", "L2 on sqlite", "pass", "pass"), "|||||proved|missing"},
+		"whole failed":        {"L2", log("TestA/L2", "L2 on sqlite", "pass", "fail"), "|||||missing|missing"},
+		"never ended":         {"L2", log("TestA/L2", "L2 on sqlite", "pass"), "|||||missing|missing"},
+		"another axis":        {"L3", log("TestA", "L3 on sqlite", "pass"), "|||missing|missing||"},
+		"stand-in":            {"L3", log("TestA", "L3", "pass"), "|||missing|missing||"},
 		"no axis":             {"M2", log("TestA", "M2", "pass"), "proved||||||"},
 		"no axis, none":       {"M2", "", "missing||||||"},
 		"not in this version": {"M4", log("TestA", "M4", "pass"), "|||||later|later"},
@@ -71,13 +68,6 @@ func TestOnlyWhatPassedProves(t *testing.T) {
 func TestUnknownClaimsAreRefused(t *testing.T) {
 	if err := newEvidence().read(strings.NewReader(log("TestA", "L99 on disk", "pass"))); err == nil {
 		t.Error("L99 was taken")
-	}
-	e := newEvidence()
-	if err := e.read(strings.NewReader(log("TestA", "L1 on s3", "pass"))); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := render(e); err == nil {
-		t.Error("a backend that comes later was proved")
 	}
 }
 
