@@ -130,7 +130,7 @@ func (c *cli) commands() []*cobra.Command {
 		c.upCommand(), c.collectCommand(), c.batchCommand(), c.liveCommand(), c.serveCommand(), c.initCommand(), c.lintCommand(), c.testCommand(), c.configCommand(), c.versionCommand(),
 		c.planCommand(), c.applyCommand(), c.backfillCommand(), c.auditCommand(),
 		c.queryCommand(), c.metricsCommand(), c.daysCommand(), c.statusCommand(), c.sendCommand(),
-		c.emulateCommand(), c.verifyCommand(), c.keysCommand(),
+		c.emulateCommand(), c.verifyCommand(), c.keysCommand(), c.tailCommand(),
 		c.topicsCommand(),
 	}
 }

@@ -49,6 +49,9 @@ func answerAll(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, viewBody)
 	case "GET /v1/days":
 		_, _ = io.WriteString(w, `{"days":[]}`)
+	case "GET /v1/streams/pin/tail":
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, tailBody)
 	case "GET /v1/status":
 		_, _ = io.WriteString(w, statusBody)
 	case "POST /v1/streams/pin/events":
@@ -65,6 +68,11 @@ func answerAll(w http.ResponseWriter, r *http.Request) {
 }
 
 const (
+	tailBody = "event: open\ndata: {}\n\n" +
+		"event: event\ndata: {\"partition\":1,\"offset\":42,\"id\":\"e-1\",\"received_at\":\"2026-11-23T14:31:02.5Z\",\"event\":{\"a\":1}}\n\n" +
+		"event: heartbeat\ndata: {\"at\":\"2026-11-23T14:31:02Z\"}\n\n" +
+		"event: event\ndata: {\"partition\":0,\"offset\":3,\"id\":\"e-2\",\"received_at\":\"2026-11-23T14:31:03Z\",\"text\":\"\\u001b[2J\",\"dead_lettered\":{\"code\":\"type_mismatch\",\"path\":\"/n\",\"message\":\"expected integer\"}}\n\n" +
+		"event: sampled\ndata: {\"shown\":2,\"of\":1234}\n\n"
 	queryBody = `{"columns":["time","category","posted","posters"],
 "rows":[["2026-11-22T00:00:00Z","travel",12,7],["2026-11-23T00:00:00Z",null,3,null]],
 "points":{"state":["complete","incomplete"]},

@@ -155,5 +155,6 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 		return err
 	}
 	deps.Auditor = p.auditor
+	deps.Tail = &tail{p.wire, p.ledger, p.log.With("unit", "tail")}
 	return nil
 }

@@ -26,7 +26,7 @@ func split(body []byte, form string, most int) ([][]byte, error) {
 	case at == len(body):
 	case body[at] == '[':
 		events, err = splitArray(body, at+1, most)
-	case form == FormAuto:
+	case form == FormAuto && body[at] == '{':
 		events, err = splitStream(body, at, most)
 	default:
 		events = [][]byte{bytes.TrimRight(body[at:], space)}

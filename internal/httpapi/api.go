@@ -51,6 +51,7 @@ type Deps struct {
 	Backfills Backfills
 	Auditor   Auditor
 	Feed      Feed
+	Tail      Tail
 	Access    Access
 	Keys      Keys
 	Checks    []Check
@@ -87,6 +88,7 @@ type API struct {
 
 	draining atomic.Bool
 	active   atomic.Int64 // requests in hand
+	tails    atomic.Int64
 }
 
 var _ http.Handler = (*API)(nil)
@@ -190,6 +192,7 @@ func (a *API) table() []route {
 	add(d.Querier != nil, "GET", "/v1/query", a.query)
 	add(d.Querier != nil, "POST", "/v1/query", a.query)
 	add(d.Feed != nil, "GET", "/v1/events-stream", a.eventsStream)
+	add(d.Tail != nil && d.Catalogue != nil, "GET", "/v1/streams/{stream}/tail", a.tail)
 	add(d.Status != nil, "GET", "/v1/status", a.status)
 	add(d.Days != nil && d.Catalogue != nil, "GET", "/v1/days", a.days)
 	add(d.Days != nil && d.Catalogue != nil, "GET", "/v1/days/{date}", a.days)

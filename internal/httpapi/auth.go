@@ -45,8 +45,8 @@ var heedStreams = map[string]bool{
 	"POST /topics/{topic}": true,
 	"GET /v1/views":        true, "GET /v1/views/{view}": true, "GET /v1/views/{view}/versions": true,
 	"GET /v1/query": true, "POST /v1/query": true,
-	"GET /v1/events-stream": true,
-	"GET /v1/days":          true, "GET /v1/days/{date}": true,
+	"GET /v1/events-stream": true, "GET /v1/streams/{stream}/tail": true,
+	"GET /v1/days": true, "GET /v1/days/{date}": true,
 	"GET /v1/lake/{stream}/digest": true, "GET /v1/lake/{stream}/ids": true,
 	"GET /version": true, "GET /openapi.json": true, "DELETE /v1/session": true,
 }

@@ -76,6 +76,7 @@ func (m *memKeys) EndSession(_ context.Context, id string) error {
 type guarded struct {
 	*API
 	w    *world
+	tail memTail
 	log  bytes.Buffer
 	keys map[string]string // texts by what the key may
 	ids  map[string]string
@@ -110,7 +111,7 @@ func newGuarded(t *testing.T, cfg Config) *guarded {
 	g.API, err = New(cfg, log, Deps{
 		Collector: g.w, Querier: g.w, Catalogue: g.w, Status: g.w, Days: g.w, Lake: g.w, Feed: g.w,
 		Planner: &changes{}, Applier: &changes{}, Backfills: &changes{}, Auditor: &changes{},
-		Access: keeper, Keys: keeper, Registry: prometheus.NewRegistry(),
+		Access: keeper, Keys: keeper, Tail: &g.tail, Registry: prometheus.NewRegistry(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +128,7 @@ func example(rt *route) string {
 // every is the routes that end by themselves.
 func (g *guarded) every() (out []*route) {
 	for i := range g.routes {
-		if rt := &g.routes[i]; rt.path != "/v1/events-stream" {
+		if rt := &g.routes[i]; rt.path != "/v1/events-stream" && rt.path != "/v1/streams/{stream}/tail" {
 			out = append(out, rt)
 		}
 	}
@@ -244,6 +245,7 @@ func TestStreamLimits(t *testing.T) {
 		{"read geo", "GET", "/v1/lake/dead_letters/digest", false},
 		{"read geo", "GET", "/v1/days?stream=geo", true},
 		{"read geo", "GET", "/v1/days?stream=pin", false},
+		{"read geo", "GET", "/v1/streams/pin/tail", false},
 		{"read geo", "GET", "/v1/status", false},
 		{"read geo", "GET", "/metrics", false},
 		{"read geo", "GET", "/version", true},

@@ -22,6 +22,8 @@ func (a *API) eventsStream(w http.ResponseWriter, r *http.Request) error {
 		return &Problem{Status: http.StatusServiceUnavailable, Code: "too_many_streams", Detail: fmt.Sprintf("%d event streams are open, the most there may be", a.cfg.Streams), retryAfter: 5 * time.Second}
 	}
 	defer a.hub.leave(news)
+	a.active.Add(-1) // it is not a request that will be done with
+	defer a.active.Add(1)
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
