@@ -158,5 +158,5 @@ func samePartitions(l ledger.Log, t kafkalog.Topic) error {
 	}
 	return fault.New(fault.Config, "partitions_differ", "topic %s has %d partitions, the ledger names %d: records of the others would be read by nobody",
 		l.Topic, t.Partitions, l.Partitions).
-		WithAdvice("partitions grow by streams/%s.yaml and pinflow apply alone; to take these in, set partitions: %d there", l.Stream, t.Partitions)
+		WithAdvice("partitions are to grow by streams/%s.yaml and pinflow apply; take these in with: pinflow topics accept-reset %s", l.Stream, l.Stream)
 }

@@ -144,7 +144,8 @@ func (a *applier) Apply(ctx context.Context, d *plan.Document) (*httpapi.Applied
 	for _, c := range now.Changes {
 		a.log.Info("applied", "change", c.Category, "stream", c.Stream, "view", c.View, "detail", c.Detail)
 	}
-	if len(now.NewStreams()) > 0 {
+	// A new stream needs its topics and table, more partitions a larger topic.
+	if slices.ContainsFunc(now.Changes, func(c plan.Change) bool { return c.Category == plan.Schema }) {
 		if snap, err = a.bringer.led.Load(ctx); err != nil {
 			return nil, fmt.Errorf("reading the catalogue: %w", err)
 		}

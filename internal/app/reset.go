@@ -15,6 +15,7 @@ type FoundReset struct {
 	Why   error // what is wrong
 	reset ledger.Reset
 	made  bool // the topic has to be made
+	grown bool // it is the same topic, with more partitions
 }
 
 // FindResets looks which logs of a stream, named by itself or by one of its topics, have to be accepted
@@ -66,6 +67,10 @@ func (t *Topics) findReset(ctx context.Context, l ledger.Log, s ledger.Stream) (
 		n := l
 		n.ClusterID, n.TopicID, n.Partitions = topic.ClusterID, topic.TopicID, topic.Partitions
 		f.reset.New = &n
+		return f, nil
+	}
+	if f.Why = samePartitions(l, topic); f.Why != nil {
+		f.Log.Partitions, f.grown = topic.Partitions, true
 		return f, nil
 	}
 	if f.reset.Starts, err = t.p.admin.Starts(ctx, l.Topic); err != nil {
@@ -127,6 +132,13 @@ func (t *Topics) Accept(ctx context.Context, found []FoundReset) ([]*ledger.Acce
 
 // accept makes the topic if it is gone.
 func (t *Topics) accept(ctx context.Context, f FoundReset) (*ledger.Accepted, error) {
+	if f.grown {
+		id, err := t.p.ledger.AddLog(ctx, f.Log)
+		if err != nil {
+			return nil, err
+		}
+		return &ledger.Accepted{Log: id}, nil
+	}
 	if f.made {
 		snap, err := t.p.ledger.Load(ctx)
 		if err != nil {

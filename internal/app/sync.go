@@ -122,7 +122,7 @@ func bringStream(ctx context.Context, s *ledger.Stream, snap *ledger.Snapshot, l
 	for _, dead := range []bool{false, true} {
 		spec := specs[dead]
 		if l := openLog(snap, s.Name, dead); l != nil {
-			if err := logIsThere(ctx, *l, admin); err != nil {
+			if err := grow(ctx, *l, spec.Partitions, led, admin); err != nil {
 				return err
 			}
 			continue
@@ -145,6 +145,33 @@ func bringStream(ctx context.Context, s *ledger.Stream, snap *ledger.Snapshot, l
 		return nil
 	}
 	return ensureTable(ctx, s, lake)
+}
+
+// grow checks the topic of a log that the ledger knows, and gives both the partitions that they lack. The
+// topic gets them first: until the ledger names them nobody writes to them.
+func grow(ctx context.Context, l ledger.Log, partitions int32, led ledger.Catalogue, admin *kafkalog.Admin) error {
+	if partitions <= l.Partitions {
+		return logIsThere(ctx, l, admin)
+	}
+	t, err := admin.Topic(ctx, l.Topic)
+	if fault.CodeOf(err) == "unknown_topic" {
+		return topicGone(l)
+	} else if err != nil {
+		return err
+	}
+	if err := sameIncarnation(l, t); err != nil {
+		return err
+	}
+	if t.Partitions < partitions {
+		if err := admin.AddPartitions(ctx, l.Topic, partitions); err != nil {
+			return err
+		}
+	}
+	l.Partitions = max(partitions, t.Partitions)
+	if _, err := led.AddLog(ctx, l); err != nil {
+		return fmt.Errorf("registering the partitions of topic %s: %w", l.Topic, err)
+	}
+	return nil
 }
 
 // openLog is the open log of a stream, or of its dead letters; nil if there is none yet.

@@ -96,7 +96,7 @@ func (in *Intake) session(ctx context.Context) (err error) {
 	if err := in.reload(ctx); err != nil {
 		return ended(ctx, err)
 	}
-	topics := in.cat.Topics(in.cfg.Unit)
+	topics, shape := in.cat.Topics(in.cfg.Unit), in.cat.shape(in.cfg.Unit)
 	in.src, err = in.open(ctx, topics, in)
 	if err != nil {
 		return ended(ctx, fmt.Errorf("joining the group of the %s unit: %w", in.cfg.Unit, err))
@@ -114,7 +114,7 @@ func (in *Intake) session(ctx context.Context) (err error) {
 		if err := in.step(ctx); err != nil {
 			return ended(ctx, err)
 		}
-		if !slices.Equal(topics, in.cat.Topics(in.cfg.Unit)) {
+		if !slices.Equal(shape, in.cat.shape(in.cfg.Unit)) {
 			if err := in.flush(ctx); err != nil {
 				return ended(ctx, err)
 			}
@@ -124,8 +124,8 @@ func (in *Intake) session(ctx context.Context) (err error) {
 	return nil
 }
 
-// errTopics ends a session: the group must hear of new topics.
-var errTopics = errors.New("the set of topics changed")
+// errTopics ends a session: the group must hear of new topics and partitions.
+var errTopics = errors.New("the set of topics or partitions changed")
 
 // step reads what has come and seals what is due.
 func (in *Intake) step(ctx context.Context) error {

@@ -94,6 +94,15 @@ func (c *Catalogue) Topics(unit ledger.Unit) []string {
 	return topics
 }
 
+// shape lists the topics that a unit reads with their partitions.
+func (c *Catalogue) shape(unit ledger.Unit) []string {
+	topics := c.Topics(unit)
+	for i, t := range topics {
+		topics[i] = fmt.Sprintf("%s × %d", t, c.topics[t].Partitions)
+	}
+	return topics
+}
+
 // Partition is a partition that the unit holds.
 type Partition struct {
 	Key    span.Key

@@ -202,6 +202,7 @@ func (p *Producer) class(err error, sent int64) error {
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
 		return fault.New(fault.Record, "too_large", "the log takes no record of this size: %w", err)
 	case p.sent.Load() == sent:
+		p.cl.ForceMetadataRefresh() // the partition may be new
 		return fault.New(fault.Transient, "not_stored", "the log could not be reached: %w", err)
 	}
 	return fault.New(fault.Ambiguous, "unknown", "the log did not answer: %w", err)

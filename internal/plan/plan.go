@@ -188,16 +188,29 @@ func diffStream(want *Stream, now *event.Stream) (*event.Stream, []Change) {
 			note(Refused, "fields", "field %s: a declared field stays: put it back", f.Name)
 		}
 	}
+	more := want.Partitions > now.Partitions
 	for _, d := range settings(now, &want.Stream) {
+		if d.key == "partitions" && more {
+			continue
+		}
 		note(Refused, d.key, "%s: this version does not change it on a stream that runs; the running value stays", d.text)
+	}
+	if len(added) > 0 {
+		changes = append(changes, Change{
+			Category: Schema, Stream: want.Name, File: want.File, Line: want.Line(first), Key: first,
+			Detail: plural(len(added), "new field") + ", for history too", Diff: added, Auto: true, schema: &grown,
+		})
+	}
+	if more { // after the fields, which it brings along: of two changes of a schema the last one holds
+		wider := grown
+		wider.Partitions = want.Partitions
+		note(Schema, "partitions", "partitions %d → %d: keys move to other partitions, and an event that is sent again across the change is not seen to be a duplicate", now.Partitions, want.Partitions)
+		changes[len(changes)-1].schema = &wider
 	}
 	if len(added) == 0 {
 		return nil, changes
 	}
-	return &grown, append(changes, Change{
-		Category: Schema, Stream: want.Name, File: want.File, Line: want.Line(first), Key: first,
-		Detail: plural(len(added), "new field") + ", for history too", Diff: added, Auto: true, schema: &grown,
-	})
+	return &grown, changes
 }
 
 func readFrom(f event.Field) string {

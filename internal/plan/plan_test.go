@@ -116,7 +116,8 @@ func TestStreams(t *testing.T) {
 		"type":       {pin(func(s *event.Stream) { s.Fields[1].Type = "double" }), refused},
 		"null_if":    {pin(func(s *event.Stream) { s.Fields[1].NullIf = nil }), refused},
 		"field gone": {pin(func(s *event.Stream) { s.Fields = s.Fields[:1] }), "refused pin/ auto=false field followers: a declared field stays: put it back\n"},
-		"partitions": {pin(func(s *event.Stream) { s.Partitions = 4 }), "refused pin/ auto=false partitions 2 → 4: this version does not change it on a stream that runs; the running value stays\n"},
+		"partitions": {pin(func(s *event.Stream) { s.Partitions = 4 }), "schema pin/ auto=false partitions 2 → 4: keys move to other partitions, and an event that is sent again across the change is not seen to be a duplicate\n"},
+		"fewer":      {pin(func(s *event.Stream) { s.Partitions = 1 }), "refused pin/ auto=false partitions 2 → 1: this version does not change it on a stream that runs; the running value stays\n"},
 		"new and bad": {pin(func(s *event.Stream) {
 			s.Fields = append(s.Fields, event.Field{Name: "x", Type: "long"})
 			s.Fields[1].Type = "double"
