@@ -53,7 +53,7 @@ async function brush() {
 async function keys() {
   const page = await open('/');
   await page.locator('section.stream').first().waitFor();
-  for (const [key, path] of [['d', /\/dashboards\/\w+/], ['c', /\/catalogue$/], ['y', /\/days$/], ['b', /\/backfills$/], ['s', /\/system$/], ['e', /\/explore\/\w+/], ['t', /:\d+\/$/]]) {
+  for (const [key, path] of [['d', /\/dashboards\/\w+/], ['l', /\/live$/], ['c', /\/catalogue$/], ['y', /\/days$/], ['b', /\/backfills$/], ['s', /\/system$/], ['e', /\/explore\/\w+/], ['t', /:\d+\/$/]]) {
     await page.keyboard.press('g');
     await page.keyboard.press(key);
     await page.waitForURL(path);
@@ -68,12 +68,18 @@ const week = (now) =>
     const end = new Date(Date.parse(date) + 86_400_000);
     const landed = new Date(end.getTime() + 660_000 + i * 90_000);
     const cut = new Date(end.getTime() + 645_000);
-    return ['pin', 'geo'].map((stream) => ({
-      stream, date, zone: 'UTC',
-      state: i === 0 ? 'open' : i === 1 && stream === 'geo' ? 'waiting' : 'complete',
-      cut_at: i === 0 ? null : cut, landed_at: i === 0 || (i === 1 && stream === 'geo') ? null : landed,
-      totals: { rows: 100_000 + 5000 * i },
-    }));
+    const due = new Date(end.getTime() + (i === 3 ? 600_000 : 6 * 3_600_000));
+    return ['pin', 'geo'].map((stream) => {
+      const waits = i === 1 && stream === 'geo';
+      return {
+        stream, date, zone: 'UTC',
+        state: i === 0 ? 'open' : waits ? 'waiting' : 'complete',
+        complete: i === 0 ? 0.61 : waits ? 0.9998 : 1,
+        cut_at: i === 0 ? null : cut, landed_at: i === 0 || waits ? null : landed,
+        deadline_at: due, late_events: i === 4 ? 1204 : 0, revised: i === 4,
+        note: i === 0 ? 'live lag 1.2 s' : waits ? 'geo/1 is 12000 records behind in the lake' : i === 4 ? 'revised: 1204 events came late' : '',
+      };
+    });
   }).flat();
 
 async function days() {
@@ -84,15 +90,38 @@ async function days() {
     await page.route('**/v1/days', answer(all));
     await page.route('**/v1/days/*', answer(all.filter((d) => d.date === all[2].date)));
     await page.locator('.top a', { hasText: 'Days' }).click();
-    await page.locator('.day-waiting').first().waitFor();
+    await page.locator('.day-revised').first().waitFor();
     check((await page.locator('.day-grid').first().locator('.day').count()) === 60, 'there are not sixty days');
-    check((await page.locator('a.day-complete').count()) === 11, 'the complete days are not marked');
+    check((await page.locator('a.day-complete').count()) >= 5 && (await page.locator('a.day-late').count()) >= 2, 'complete and missed days are not marked');
     await shot(page, `days-${scheme}`);
     await page.locator(`table a[href="/days/${all[2].date}"]`).first().click();
     await page.locator('.gates .blocker').first().waitFor();
     await shot(page, `day-${scheme}`);
     await page.context().close();
   }
+}
+
+/** what comes is shown as it comes, is filtered by the server, and stands still when paused */
+async function tail() {
+  const page = await open('/live?stream=pin');
+  await page.locator('.tail tbody tr').nth(3).waitFor();
+  await page.locator('.tail .event').first().click();
+  await page.locator('.tail .event.open').first().waitFor();
+  await page.keyboard.press('p');
+  await page.locator('.toggle.live', { hasText: 'Paused' }).waitFor();
+  await fits(page, 'Live');
+  await shot(page, 'live-light');
+  await page.keyboard.press('p');
+  await page.locator('input[type=search]').fill('"category":"no such thing"');
+  await page.locator('input[type=search]').press('Enter');
+  await page.waitForURL(/q=/);
+  await page.getByText('No event that contains this has come yet.').waitFor();
+  await page.context().close();
+  const dark = await open('/live?stream=nothing', { scheme: 'dark' });
+  await dark.locator('.notice').waitFor();
+  await dark.locator('.tail tbody tr').nth(3).waitFor();
+  await shot(dark, 'live-dark');
+  await dark.context().close();
 }
 
 /** the back-fill that whoever started this test has begun */
@@ -139,6 +168,7 @@ await run(async () => {
   await visit('system', '/system', (page) => page.getByText('Nothing is wrong').waitFor());
   await visit('today', '/', (page) => page.locator('section.stream').first().waitFor());
   await days();
+  await tail();
   await backfills();
   await compare();
   await brush();

@@ -3,19 +3,27 @@ import { duration, exact, short } from './format';
 import { useAnswer } from './hooks';
 import { useLive } from './live';
 import { go } from './router';
-import type { Day, Status } from './status';
+import { deadlineWords, missed, type Day, type Status } from './status';
 import { clock, date, lastDays } from './time';
 import { Instead } from './ui';
 
 const words: Record<string, string> = {
   complete: 'complete',
+  revised: 'complete, and events that came late were added since',
+  late: 'its deadline was missed',
   waiting: 'over, but not everything has arrived in lake and live yet',
   open: 'still open',
   none: 'nothing is recorded: there was no server, or no stream',
 };
-const marks: Record<string, string> = { complete: '●', waiting: '◐', open: '○', none: '·' };
+const marks: Record<string, string> = { complete: '●', revised: '◎', late: '!', waiting: '◐', open: '○', none: '·' };
 
 const long = 86_400_000;
+
+/** what a day is shown as */
+export function look(d: Day, now: number): string {
+  if (missed(d, now)) return 'late';
+  return d.revised ? 'revised' : d.state;
+}
 
 export function Days() {
   const live = useLive();
@@ -42,9 +50,10 @@ export function Days() {
           </p>
           <div class="day-grid">
             {dates.map((d) => {
-              const state = of.get(`${s} ${d}`)?.state ?? (d === today ? 'open' : 'none');
+              const known = of.get(`${s} ${d}`);
+              const state = known ? look(known, data.at) : d === today ? 'open' : 'none';
               return (
-                <a key={d} class={`day day-${state}`} href={`/days/${d}`} title={`${d}: ${words[state] ?? state}`} aria-label={`${d}: ${words[state] ?? state}`}>
+                <a key={d} class={`day day-${state}`} href={`/days/${d}`} title={`${d}: ${words[state] ?? state}${known?.note ? `; ${known.note}` : ''}`} aria-label={`${d}: ${words[state] ?? state}`}>
                   {marks[state] ?? '?'}
                 </a>
               );
@@ -61,14 +70,14 @@ export function Days() {
               </li>
             ))}
           </ul>
-          {days.length > 0 ? <DayTable days={days} /> : <p class="muted">No day has ended since this server began: the first one will be told of here.</p>}
+          {days.length > 0 ? <DayTable days={days} now={data.at} /> : <p class="muted">No day has ended since this server began: the first one will be told of here.</p>}
         </>
       ) : null}
     </main>
   );
 }
 
-function DayTable({ days }: { days: Day[] }) {
+function DayTable({ days, now }: { days: Day[]; now: number }) {
   const sorted = [...days].sort((a, b) => b.date.localeCompare(a.date) || a.stream.localeCompare(b.stream));
   return (
     <div class="card table-wrap" tabIndex={0} role="region" aria-label="landings">
@@ -79,9 +88,11 @@ function DayTable({ days }: { days: Day[] }) {
             <th scope="col">day</th>
             <th scope="col">stream</th>
             <th scope="col">state</th>
+            <th scope="col" class="num">complete</th>
             <th scope="col">landed</th>
-            <th scope="col">after its end</th>
-            <th scope="col" class="num">rows at landing</th>
+            <th scope="col">deadline</th>
+            <th scope="col" class="num">late events</th>
+            <th scope="col">note</th>
           </tr>
         </thead>
         <tbody>
@@ -92,11 +103,13 @@ function DayTable({ days }: { days: Day[] }) {
               </th>
               <td>{d.stream}</td>
               <td>
-                <span class={`day day-${d.state}`}>{marks[d.state] ?? '?'}</span> {d.state}
+                <span class={`day day-${look(d, now)}`}>{marks[look(d, now)] ?? '?'}</span> {d.state}
               </td>
+              <td class="num">{d.complete === null || d.complete === undefined ? '' : `${Math.floor(1000 * d.complete) / 10}%`}</td>
               <td>{landed(d)}</td>
-              <td>{afterEnd(d)}</td>
-              <td class="num">{rowsOf(d)}</td>
+              <td class={missed(d, now) ? 'bad' : ''}>{deadlineWords(d, now)}</td>
+              <td class="num">{d.late_events === null || d.late_events === undefined ? '' : exact(d.late_events)}</td>
+              <td class="wrap">{d.note}</td>
             </tr>
           ))}
         </tbody>
@@ -114,11 +127,6 @@ function landed(d: Day): string {
 function afterEnd(d: Day): string {
   if (!d.landed_at || d.zone !== 'UTC') return '';
   return duration(Date.parse(d.landed_at) - (Date.parse(d.date) + long));
-}
-
-function rowsOf(d: Day): string {
-  const rows = d.totals?.['rows'];
-  return typeof rows === 'number' ? exact(rows) : '';
 }
 
 export function DayPage({ day }: { day: string }) {
@@ -146,7 +154,7 @@ export function DayPage({ day }: { day: string }) {
       {days.data.body.days.length === 0 ? <div class="card"><div class="instead">Nothing is recorded of this day.</div></div> : null}
       <div class="streams">
         {days.data.body.days.map((d) => (
-          <Gates key={d.stream} d={d} status={status.data?.body ?? null} />
+          <Gates key={d.stream + d.zone} d={d} at={days.data?.at ?? 0} status={status.data?.body ?? null} />
         ))}
       </div>
     </main>
@@ -154,7 +162,7 @@ export function DayPage({ day }: { day: string }) {
 }
 
 /** what must hold for a day to be complete, in order; the first that does not is what it waits for */
-function Gates({ d, status }: { d: Day; status: Status | null }) {
+function Gates({ d, at, status }: { d: Day; at: number; status: Status | null }) {
   const s = status?.streams.find((x) => x.name === d.stream);
   const behind = (s?.partitions ?? []).map((p) => ({ at: `${p.topic}/${p.partition}`, by: Math.max(p.live?.lag ?? 0, p.batch?.lag ?? 0) })).filter((p) => p.by > 0);
   const gates: { ok: boolean; what: string; why: string }[] = [
@@ -162,7 +170,7 @@ function Gates({ d, status }: { d: Day; status: Status | null }) {
     {
       ok: !!d.landed_at,
       what: 'Lake and live have everything up to there',
-      why: behind.length > 0 ? behind.map((p) => `${p.at} is ${short(p.by)} records behind`).join(', ') : 'waiting for what was in the log when the day ended',
+      why: d.note ? d.note : behind.length > 0 ? behind.map((p) => `${p.at} is ${short(p.by)} records behind`).join(', ') : 'waiting for what was in the log when the day ended',
     },
     { ok: s?.conservation.ok ?? false, what: 'Every accepted event is accounted for', why: s ? 'the counts do not add up' : 'the status is not there yet' },
   ];
@@ -181,6 +189,12 @@ function Gates({ d, status }: { d: Day; status: Status | null }) {
           </li>
         ))}
       </ol>
+      {d.deadline_at ? (
+        <p class={missed(d, at) ? 'bad' : 'muted'}>
+          Deadline {date(Date.parse(d.deadline_at), d.zone)} {clock(Date.parse(d.deadline_at), d.zone, false)} {d.zone}: {deadlineWords(d, at)}.
+        </p>
+      ) : null}
+      {d.late_events ? <p class="muted">{exact(d.late_events)} events came after its end and grace{d.revised ? ' and were added' : ''}.</p> : null}
       <p class="muted">{d.landed_at ? `Landed ${landed(d)} ${d.zone}${afterEnd(d) ? `, ${afterEnd(d)} after the day's end` : ''}.` : 'Not landed yet.'}</p>
     </section>
   );

@@ -12,6 +12,7 @@ const keys: [string, string][] = [
   ['g t', 'Today'],
   ['g e', 'Explore'],
   ['g d', 'Dashboards'],
+  ['g l', 'Live'],
   ['g c', 'Catalogue'],
   ['g y', 'Days'],
   ['g b', 'Back-fills'],
@@ -37,6 +38,7 @@ export function Layout({ views, dashboards, path, children }: { views: View[]; d
     'g t': () => go('/'),
     'g e': explore,
     'g d': () => dashboards[0] && go(`/dashboards/${dashboards[0].name}`),
+    'g l': () => go('/live'),
     'g c': () => go('/catalogue'),
     'g y': () => go('/days'),
     'g b': () => go('/backfills'),
@@ -90,6 +92,7 @@ export function Layout({ views, dashboards, path, children }: { views: View[]; d
 }
 
 const places = [
+  ['/live', 'Live'],
   ['/catalogue', 'Catalogue'],
   ['/days', 'Days'],
   ['/backfills', 'Back-fills'],

@@ -15,6 +15,7 @@ import { Layout } from './layout';
 import { LiveContext, useStream } from './live';
 import { usePlace } from './router';
 import { System } from './system';
+import { Tail } from './tail';
 import { Today } from './today';
 import { useMenus } from './toolbar';
 import { Instead } from './ui';
@@ -39,6 +40,7 @@ function App() {
   if (place.path === '/') page = <Today views={list} />;
   else if (section === 'days') page = name ? <DayPage key={name} day={name} /> : <Days />;
   else if (section === 'backfills') page = name ? <BackfillPage key={name} id={name} /> : <Backfills />;
+  else if (section === 'live' && !name) page = <Tail search={place.search} />;
   else if (section === 'system' && !name) page = <System />;
   else if (!views.data && ['explore', 'dashboards', 'catalogue'].includes(section)) page = <main><Instead state={views.problem ? 'error' : 'loading'} problem={views.problem} /></main>;
   else if (view) page = <Explore key={view.name} view={view} search={place.search} />;

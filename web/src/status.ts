@@ -1,4 +1,5 @@
 // The parts of /v1/status and /v1/days that the page shows.
+import { duration } from './format';
 
 export interface Conservation {
   accepted: number;
@@ -57,6 +58,26 @@ export interface Day {
   landed_at?: string | null;
   totals?: Record<string, unknown>;
   complete?: number | null; // 0-1
+  deadline_at?: string | null;
+  late_events?: number | null;
+  revised?: boolean;
+  note?: string;
+}
+
+/** how a day stands to its deadline: 48 min early, 2 h late, due in 3 h; '' without one */
+export function deadlineWords(d: Day, now: number): string {
+  if (!d.deadline_at) return '';
+  const due = Date.parse(d.deadline_at);
+  if (d.landed_at) {
+    const by = due - Date.parse(d.landed_at);
+    return by >= 0 ? `${duration(by)} early` : `${duration(-by)} late`;
+  }
+  return due >= now ? `due in ${duration(due - now)}` : `missed ${duration(now - due)} ago`;
+}
+
+/** whether its deadline was or is missed */
+export function missed(d: Day, now: number): boolean {
+  return !!d.deadline_at && (d.landed_at ? Date.parse(d.landed_at) : now) > Date.parse(d.deadline_at);
 }
 
 /** parts of the conservation bar, in order; their sum is what was accepted */

@@ -3,7 +3,7 @@ import { type View } from './api';
 import { exact, duration, rate, short } from './format';
 import { useAnswer } from './hooks';
 import { useLive } from './live';
-import { parts, sum, type Day, type Status, type StreamStatus } from './status';
+import { deadlineWords, missed, parts, sum, type Day, type Status, type StreamStatus } from './status';
 import { clock, date } from './time';
 import { CopyButton, Instead } from './ui';
 
@@ -88,10 +88,16 @@ function Yesterday({ days, at }: { days: Day[]; at: number }) {
       <p class="muted">
         {open.length === 0
           ? `Landed ${date(last, zone) === day ? '' : date(last, zone) + ' '}${clock(last, zone)} ${zone}.`
-          : `Waiting for ${open.map((d) => d.stream).join(', ')}.`}
+          : `Waiting for ${open.map((d) => d.stream + (d.note ? ` (${d.note})` : '')).join(', ')}.`}{' '}
+        {of.some((d) => d.deadline_at) ? <span class={of.some((d) => missed(d, at)) ? 'bad' : ''}>Deadline: {deadlineWords(slowest(of), at)}.</span> : null} <a href={`/days/${day}`}>How it went</a>
       </p>
     </section>
   );
+}
+
+/** the day that landed last, or has not */
+function slowest(of: Day[]): Day {
+  return of.reduce((a, b) => (!b.landed_at || (a.landed_at && b.landed_at > a.landed_at) ? b : a));
 }
 
 function StreamCard({ s, at, live, views }: { s: StreamStatus; at: number; live: number | null | undefined; views: View[] }) {
