@@ -221,8 +221,8 @@ func (w *world) make() event {
 	case 1:
 		e.dead, at = true, now.Add(time.Hour)
 	}
-	e.body = fmt.Sprintf(`{"event_id":%q,"event_time":%q,"category":%q,"follower_count":%q,"poster_name":"é\u0000 %d"}`,
-		e.id, at.Format(time.RFC3339Nano), e.row.category, followers, w.next)
+	e.body = fmt.Sprintf(`{"event_id":%q,"event_time":%q,"category":%q,"follower_count":%q,"poster_name":"é\u0000 %d","mood":%q,"score":%d}`,
+		e.id, at.Format(time.RFC3339Nano), e.row.category, followers, w.next, []string{"good", "bad"}[w.next%2], w.next%10)
 	return e
 }
 
