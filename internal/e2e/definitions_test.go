@@ -1,0 +1,223 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pinflow/pinflow/internal/prove"
+)
+
+// M4, M5, P1: under load, with kill -9 of the server and of a back-fill worker of its own at random moments,
+// definitions and schemas change in a row. The old version serves until the new one is whole; then every day
+// of it audits exactly and its coverage has no hole. Planning leaves the ledger as it was.
+func TestDefinitionsChangeUnderLoad(t *testing.T) {
+	prove.Invariant(t, "M1 M4 M5", prove.EmbeddedLog, prove.Disk, prove.SQLite)
+	rnd := rand.New(rand.NewPCG(seed(t), 7))
+	rate, changes := 2000, 2
+	if os.Getenv("PINFLOW_SOAK") != "" {
+		rate, changes = 20_000, 20
+	}
+	d := &definer{t: t, rnd: rnd, s: start(t, t.TempDir()), files: filepath.Join(t.TempDir(), "project")}
+	must(t, "init", d.files)
+	stop := d.traffic(rate)
+	defer stop()
+	d.until(func() bool { return d.rows() > int64(2*rate) }, "nothing is in the lake")
+	for k := range changes {
+		view := d.change(k)
+		d.apply(view)
+		d.exact(view)
+	}
+	stop()
+	d.s.stop()
+}
+
+// definer changes the definitions of a server that runs.
+type definer struct {
+	t     *testing.T
+	rnd   *rand.Rand
+	s     *server
+	files string // folder of the project
+}
+
+// traffic emulates users until it is told to stop. The server is killed meanwhile: it waits for it.
+func (d *definer) traffic(rate int) (stop func()) {
+	truth := filepath.Join(d.t.TempDir(), "truth")
+	cmd := exec.Command(binary(d.t), fmtArgs("emulate --url %s --users 500 --rate %d/s --late 1%% --bad 0.1%% --duplicate 0.5%% --seed %d --truth %s", d.s.url(), rate, d.rnd.Uint32(), truth)...)
+	if err := cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	return func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill() // its truth is not looked at
+			_ = cmd.Wait()
+		}
+	}
+}
+
+func (d *definer) until(done func() bool, what string) {
+	d.t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); !done(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			d.t.Fatalf("after two minutes: %s\n%s", what, d.s.tail())
+		}
+	}
+}
+
+// rows counts the lake's rows.
+func (d *definer) rows() int64 {
+	var lake struct{ Days []struct{ Rows int64 } }
+	d.s.get("/v1/lake/pin/digest", &lake)
+	n := int64(0)
+	for _, day := range lake.Days {
+		n += day.Rows
+	}
+	return n
+}
+
+func (d *definer) edit(file, before, after string) {
+	d.t.Helper()
+	path := filepath.Join(d.files, file)
+	text, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(text), before) {
+		d.t.Fatalf("%s has no %q (%v)", file, before, err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), before, after, 1)), 0o644); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// change makes the k-th change in the files and names the view it is about.
+func (d *definer) change(k int) string {
+	switch k % 3 {
+	case 0:
+		d.edit("metrics/pins.yaml", "filter: is_test is not true", fmt.Sprintf("filter: is_test is not true and follower_count <> %d", k))
+	case 1: // a field that is declared now, of a member that an older one reads, too
+		d.edit("streams/pin.yaml", "fields:\n", fmt.Sprintf("fields:\n  - {name: poster%d, type: string, from: poster_name, lower: true}\n", k))
+		d.edit("metrics/pins.yaml", "measures:\n", fmt.Sprintf("measures:\n  - {name: people%d, agg: count_distinct_approx, expr: poster%d}\n", k, k))
+	case 2:
+		name := fmt.Sprintf("titles%d", k)
+		text := fmt.Sprintf("version: 1\nname: %s\nstream: pin\ntime_zone: Asia/Kolkata\nmeasures:\n  - {name: n, agg: count}\n  - {name: long, agg: count, filter: length(title) > 20}\n", name)
+		if err := os.WriteFile(filepath.Join(d.files, "metrics", name+".yaml"), []byte(text), 0o644); err != nil {
+			d.t.Fatal(err)
+		}
+		return name
+	}
+	return "pins"
+}
+
+// apply applies the files and goes on, with kills, until the history is filled in.
+func (d *definer) apply(view string) {
+	d.t.Helper()
+	before := d.answer(view)
+	d.until(func() bool {
+		r := pinflow(d.t, d.files, "apply", "--yes", "--url", d.s.url())
+		if r.code != 0 && r.code != 4 && r.code != 7 { // its base moved, or the server is away
+			d.t.Fatalf("apply: exit code %d\n%s", r.code, r.stderr)
+		}
+		return r.code == 0
+	}, "the plan's base always moved")
+	kills := 0
+	for done := false; !done; {
+		worker := d.worker()
+		time.Sleep(time.Duration(d.rnd.Int64N(int64(time.Second))))
+		_ = worker.Process.Kill()
+		_ = worker.Wait()
+		if kills < 3 && d.rnd.IntN(2) == 0 {
+			d.s.kill()
+			d.s.run()
+			kills++
+		}
+		state := d.backfill()
+		now := d.answer(view)
+		done = state == "done"
+		switch {
+		case state == "failed" || state == "cancelled":
+			d.t.Fatalf("the back-fill is %s:\n%s", state, must(d.t, "backfill", "show", view, "--url", d.s.url()))
+		case now.hole != "":
+			d.t.Fatalf("view %s has a hole while its back-fill is %s: %s", view, state, now.hole)
+		case !done && before.version != "" && (now.version != before.version || now.filling) && d.backfill() != "done":
+			d.t.Fatalf("view %s answered %+v and now %+v, while its back-fill is %s", view, before, now, state)
+		case done && d.answer(view).filling:
+			d.t.Fatalf("view %s is filled in and says it is not", view)
+		}
+	}
+}
+
+// worker is a back-fill worker of its own.
+func (d *definer) worker() *exec.Cmd {
+	d.t.Helper()
+	cmd := exec.Command(binary(d.t), "backfill", "run", "--data", d.s.dir, "--workers", "2", "-q")
+	cmd.Dir = d.t.TempDir()
+	if err := cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	return cmd
+}
+
+// backfill is the state of the newest one.
+func (d *definer) backfill() string {
+	d.t.Helper()
+	var list struct{ Backfills []struct{ State string } }
+	d.s.get("/v1/backfills", &list)
+	return list.Backfills[0].State
+}
+
+// worth is what a view's numbers are worth.
+type worth struct {
+	version string // "": there is no such view
+	filling bool
+	hole    string
+}
+
+func (d *definer) answer(view string) worth {
+	d.t.Helper()
+	r := pinflow(d.t, d.files, "query", view, "--grain", "day", "--from", "now-9d/d", "-o", "json", "--url", d.s.url())
+	if strings.Contains(r.stderr, "there is no view") {
+		return worth{}
+	}
+	var a struct {
+		Meta struct {
+			Versions map[string]string
+			Coverage []struct{ From, To, Source, Reason string }
+		}
+	}
+	if err := json.Unmarshal([]byte(r.stdout), &a); r.code != 0 || err != nil {
+		d.t.Fatalf("querying %s: exit code %d\n%s%s", view, r.code, r.stdout, r.stderr)
+	}
+	w := worth{version: a.Meta.Versions[view]}
+	for _, c := range a.Meta.Coverage {
+		w.filling = w.filling || c.Source == "backfilling"
+		if c.Source == "missing" && c.Reason != "before the first event" {
+			w.hole = fmt.Sprint(c)
+		}
+	}
+	return w
+}
+
+// exact audits all days of a view, and that planning changed nothing.
+func (d *definer) exact(view string) {
+	d.t.Helper()
+	var epochs [2]string
+	for i := range epochs {
+		if i == 1 {
+			must(d.t, "plan", "--url", d.s.url(), "--config", filepath.Join(d.files, "pinflow.yaml"))
+		}
+		var v json.RawMessage
+		d.s.get("/v1/views/"+url.PathEscape(view)+"/versions", &v)
+		epochs[i] = string(v)
+	}
+	if epochs[0] != epochs[1] {
+		d.t.Fatalf("planning changed %s to %s", epochs[0], epochs[1])
+	}
+	now := time.Now().UTC()
+	days := now.AddDate(0, 0, -8).Format(time.DateOnly) + ".." + now.AddDate(0, 0, 1).Format(time.DateOnly)
+	d.t.Log(must(d.t, "audit", view, "--range", days, "-o", "json", "--url", d.s.url()))
+}
