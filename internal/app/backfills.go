@@ -48,7 +48,7 @@ func RunBackfill(ctx context.Context, cfg Config, workers int) (err error) {
 		return fmt.Errorf("opening the ledger: %w", err)
 	}
 	p.onClose(p.ledger.Close)
-	if p.lake, err = icelake.Open(ctx, icelake.Config{Warehouse: s.Lake.Warehouse, Catalog: s.Lake.Catalog, Log: p.log}); err != nil {
+	if p.lake, err = icelake.Open(ctx, lakeConfig(s, p.log)); err != nil {
 		return fmt.Errorf("opening the lake: %w", err)
 	}
 	p.onClose(p.lake.Close)

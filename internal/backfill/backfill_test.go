@@ -209,7 +209,6 @@ func (w *world) pass(unit ledger.Unit, kind string, to int64) {
 // fill puts n rows of the first partition into the lake, spread over days, judged under a schema.
 func (w *world) fill(schema *event.Schema, n, days int) {
 	w.t.Helper()
-	d := schema.NewDecoder(nil)
 	byDay := map[string][]event.Record{}
 	for range n {
 		at := w.now.Add(-time.Duration(w.rnd.Int64N(int64(days) * int64(24*time.Hour))))
@@ -222,7 +221,7 @@ func (w *world) fill(schema *event.Schema, n, days int) {
 	}
 	columns := lake.Columns(schema)
 	for day, records := range byDay {
-		d = schema.NewDecoder(nil)
+		d := schema.NewDecoder(nil)
 		for i := range records {
 			if v := d.Append(&records[i]); v.Dead() {
 				w.t.Fatalf("%s: %+v", records[i].Value, v)

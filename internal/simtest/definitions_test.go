@@ -219,10 +219,9 @@ func (w *world) apply(d definitions) int64 {
 
 // viewState is what the numbers of a view are worth.
 type viewState struct {
-	version  string
-	filling  bool
-	holes    []string
-	earliest string
+	version string
+	filling bool
+	holes   []string
 }
 
 // answering asks for all that a view has; nil if there is no such view.
