@@ -37,7 +37,7 @@ var layers = map[string]int{
 
 	"internal/app": app, "cmd/pinflow": cmd,
 	"internal/prove": contract, "internal/prove/matrix": whole,
-	"internal/archtest": whole, "internal/simtest": whole, "internal/e2e": whole, "bench": whole, "internal/oracle": whole,
+	"internal/archtest": whole, "internal/simtest": whole, "internal/e2e": whole, "bench": whole, "internal/oracle": whole, "internal/oracle/peer": whole,
 }
 
 const (

@@ -45,9 +45,26 @@ func benchView(b *testing.B, s *event.Schema) *metric.Compiled {
 	})
 }
 
-func BenchmarkFold(b *testing.B) {
+// benchSketches is a view of five measures, with a distinct count and a percentile.
+func benchSketches(b *testing.B, s *event.Schema) *metric.Compiled {
+	return view(b, s, func(v *metric.View) {
+		v.Measures = []metric.Measure{
+			{Name: "posted", Agg: "count"},
+			{Name: "video", Agg: "count", Filter: "kind = 'video'"},
+			{Name: "likes", Agg: "sum", Expr: "likes"},
+			{Name: "seen", Agg: "count_distinct_approx", Expr: "likes"},
+			{Name: "price_p50", Agg: "percentile", Expr: "price", Percentile: new(0.5)},
+		}
+	})
+}
+
+func BenchmarkFold(b *testing.B) { benchFold(b, benchView) }
+
+func BenchmarkFoldSketches(b *testing.B) { benchFold(b, benchSketches) }
+
+func benchFold(b *testing.B, view func(*testing.B, *event.Schema) *metric.Compiled) {
 	s := schema(b)
-	c := benchView(b, s)
+	c := view(b, s)
 	for _, groups := range []int{10, 1000, 100_000} {
 		rows := benchBatch(b, s, groups)
 		b.Run(fmt.Sprint(groups), func(b *testing.B) {

@@ -104,6 +104,9 @@ func setState(b *fold.Builder, i int, t fold.Type, v any) error {
 	switch t {
 	case fold.SumLong:
 		x, ok := v.(*big.Int)
+		if small, short := v.(int64); short {
+			x, ok = big.NewInt(small), true
+		}
 		if !ok {
 			return fmt.Errorf("state %d: a sum that is %T", i, v)
 		}
@@ -120,8 +123,14 @@ func setState(b *fold.Builder, i int, t fold.Type, v any) error {
 	case fold.Quantile:
 		var bins []fold.Bin
 		for _, x := range v.([]any) {
-			m := x.(map[string]any)
-			bins = append(bins, fold.Bin{Bin: int32(m["bin"].(int64)), N: m["n"].(int64)})
+			pair, ok := x.([]any) // or by name, as DuckDB's driver has it
+			if m, named := x.(map[string]any); named {
+				pair, ok = []any{m["bin"], m["n"]}, true
+			}
+			if !ok || len(pair) != 2 {
+				return fmt.Errorf("state %d: a bucket that is %T", i, x)
+			}
+			bins = append(bins, fold.Bin{Bin: int32(pair[0].(int64)), N: pair[1].(int64)})
 		}
 		b.Bins(i, bins)
 	default:

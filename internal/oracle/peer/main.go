@@ -1,0 +1,256 @@
+// Command peer measures the kernel and DuckDB over one Parquet file, one thread each: peer DIR. It prints
+// JSON for bench.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/parquet/file"
+	"github.com/apache/arrow-go/v18/parquet/pqarrow"
+
+	"github.com/pinflow/pinflow/internal/column"
+	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/fold"
+	"github.com/pinflow/pinflow/internal/metric"
+	"github.com/pinflow/pinflow/internal/oracle"
+)
+
+const (
+	rowsOfFile = 2_000_000
+	repeats    = 3
+)
+
+type result struct {
+	Measures       string
+	Groups         int
+	Memory         bool    // both hold the columns in memory; else they read them from Parquet
+	Kernel, DuckDB float64 // rows a second of processor time
+}
+
+func main() {
+	if err := run(context.Background(), os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, "peer:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, dir string) error {
+	runtime.GOMAXPROCS(1)
+	duck, err := oracle.Open(ctx, 1)
+	if err != nil {
+		return err
+	}
+	defer duck.Close()
+	var results []result
+	for _, groups := range []int{10, 1000, 100_000} {
+		name := filepath.Join(dir, fmt.Sprintf("rows-%d.parquet", groups))
+		if err := duck.Exec(ctx, fmt.Sprintf(`COPY (SELECT 'group ' || (hash(i) %% %d) AS g, CASE WHEN i %% 3 = 0 THEN 'video' ELSE 'image' END AS kind,
+			CAST(hash(i + 1) %% 100000 AS BIGINT) AS likes, (hash(i + 2) %% 1000000) / 100.0e0 AS price, CAST(hash(i + 3) %% 50 AS BIGINT) AS age,
+			make_timestamptz(1795000000000000 + i %% 1000000) AS _event_time, make_timestamptz(1795000001000000 + i %% 1000000) AS _received_at
+			FROM range(%d) t(i)) TO '%s' (FORMAT parquet, COMPRESSION zstd)`, groups, rowsOfFile, name)); err != nil {
+			return err
+		}
+		if err := duck.Exec(ctx, "CREATE OR REPLACE TABLE memory_rows AS SELECT * FROM read_parquet('"+name+"')"); err != nil {
+			return err
+		}
+		s, err := schema()
+		if err != nil {
+			return err
+		}
+		var held []*event.Rows
+		if err := read(ctx, name, s, nil, func(rows *event.Rows) error { held = append(held, rows); return nil }); err != nil {
+			return err
+		}
+		for _, c := range cases() {
+			for _, memory := range []bool{true, false} {
+				r := result{Measures: c.name, Groups: groups, Memory: memory}
+				from := "read_parquet('" + name + "')"
+				if memory {
+					from = "memory_rows"
+				}
+				if r.Kernel, err = best(func() error { return c.kernel(ctx, s, name, held, r) }); err != nil {
+					return err
+				}
+				sql := "SELECT epoch_us(_event_time) // 86400000000 AS day, g, " + strings.Join(c.sql, ", ") + " FROM " + from + " GROUP BY ALL"
+				if r.DuckDB, err = best(func() error {
+					return duck.Exec(ctx, "CREATE OR REPLACE TEMP TABLE answer AS "+sql)
+				}); err != nil {
+					return err
+				}
+				fmt.Fprintf(os.Stderr, "    %s, %d groups, memory %v: kernel %.1f, DuckDB %.1f M rows/s\n", r.Measures, groups, memory, r.Kernel/1e6, r.DuckDB/1e6)
+				results = append(results, r)
+			}
+		}
+	}
+	return json.NewEncoder(os.Stdout).Encode(results)
+}
+
+// best is the rate of the fastest of some runs, by the processor time that the process took: what else
+// runs on the machine hardly changes it.
+func best(fn func() error) (float64, error) {
+	least := time.Hour
+	for range repeats {
+		runtime.GC()
+		start := processorTime()
+		if err := fn(); err != nil {
+			return 0, err
+		}
+		least = min(least, processorTime()-start)
+	}
+	return rowsOfFile / least.Seconds(), nil
+}
+
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// bench is a view's measures and the same in DuckDB's words.
+type bench struct {
+	name     string
+	measures []metric.Measure
+	sql      []string
+}
+
+func (b *bench) add(m metric.Measure, sql string) {
+	m.Name = fmt.Sprintf("m%d", len(b.measures))
+	b.measures, b.sql = append(b.measures, m), append(b.sql, fmt.Sprintf("%s AS %s", sql, m.Name))
+}
+
+func cases() []bench {
+	one, five, twenty, sketches := bench{name: "1 measure"}, bench{name: "5 measures"}, bench{name: "20 measures"}, bench{name: "5 measures, 2 approximate"}
+	count := metric.Measure{Agg: "count"}
+	video := metric.Measure{Agg: "count", Filter: "kind = 'video'"}
+	one.add(count, "count(*)")
+	for _, b := range []*bench{&five, &twenty, &sketches} {
+		b.add(count, "count(*)")
+		b.add(video, "count(*) FILTER (WHERE kind = 'video')")
+		b.add(metric.Measure{Agg: "sum", Expr: "likes"}, "sum(likes)")
+	}
+	five.add(metric.Measure{Agg: "max", Expr: "likes"}, "max(likes)")
+	five.add(metric.Measure{Agg: "avg", Expr: "price"}, "avg(price)")
+	half := 0.5
+	sketches.add(metric.Measure{Agg: "count_distinct_approx", Expr: "likes"}, "approx_count_distinct(likes)")
+	sketches.add(metric.Measure{Agg: "percentile", Expr: "price", Percentile: &half}, "approx_quantile(price, 0.5)")
+	for i, expr := range []string{"likes", "price", "age", "likes + age"} {
+		for _, agg := range []string{"min", "max", "avg", "sum"} {
+			if agg != "sum" || expr != "likes" {
+				twenty.add(metric.Measure{Agg: agg, Expr: expr}, fmt.Sprintf("%s(%s)", agg, expr))
+			}
+		}
+		if i < 2 {
+			twenty.add(metric.Measure{Agg: "sum", Expr: expr, Filter: "kind = 'video'"}, fmt.Sprintf("sum(%s) FILTER (WHERE kind = 'video')", expr))
+		}
+	}
+	return []bench{one, five, twenty, sketches}
+}
+
+func schema() (*event.Schema, error) {
+	return event.Compile(event.Stream{Name: "pin", Topic: "pin", EventTime: "event_time", Fields: []event.Field{
+		{Name: "g", Type: "string"}, {Name: "kind", Type: "string"}, {Name: "likes", Type: "long"}, {Name: "price", Type: "double"}, {Name: "age", Type: "long"},
+	}}, 1)
+}
+
+// kernel folds the rows held, or reads the columns that the view needs and folds them.
+func (b *bench) kernel(ctx context.Context, s *event.Schema, name string, held []*event.Rows, r result) error {
+	c, problems := metric.Compile(metric.View{
+		Version: 1, Name: "pins", Stream: "pin", Grain: "day", Dimensions: []metric.Dimension{{Name: "g"}}, Measures: b.measures,
+	}, s)
+	if c == nil {
+		return fmt.Errorf("compiling the view: %v", problems)
+	}
+	f, n := fold.New(c), 0
+	add := func(rows *event.Rows) error {
+		n += rows.N
+		return f.Add(rows)
+	}
+	if r.Memory {
+		for _, rows := range held {
+			if err := add(rows); err != nil {
+				return err
+			}
+		}
+	} else if err := read(ctx, name, s, c.Columns(s), add); err != nil {
+		return err
+	}
+	if n != rowsOfFile || f.Groups() != r.Groups {
+		return fmt.Errorf("%d rows in %d groups", n, f.Groups())
+	}
+	return nil
+}
+
+// read reads the columns needed (nil: all) in batches.
+func read(ctx context.Context, name string, s *event.Schema, needs []bool, fn func(*event.Rows) error) error {
+	pf, err := file.OpenParquetFile(name, false)
+	if err != nil {
+		return err
+	}
+	defer pf.Close()
+	r, err := pqarrow.NewFileReader(pf, pqarrow.ArrowReadProperties{BatchSize: 64 << 10}, memory.DefaultAllocator)
+	if err != nil {
+		return err
+	}
+	var leaves []int
+	for i := range pf.MetaData().Schema.NumColumns() {
+		if at := s.Index(pf.MetaData().Schema.Column(i).Name()); at >= 0 && (needs == nil || needs[at]) {
+			leaves = append(leaves, i)
+		}
+	}
+	records, err := r.GetRecordReader(ctx, leaves, nil)
+	if err != nil {
+		return err
+	}
+	defer records.Release()
+	for records.Next() {
+		rec := records.RecordBatch()
+		if needs == nil {
+			rec.Retain() // the rows are kept
+		}
+		rows := &event.Rows{Schema: s, N: int(rec.NumRows()), Cols: make([]column.Vec, len(s.Columns()))}
+		for i, f := range rec.Schema().Fields() {
+			at := s.Index(f.Name)
+			if rows.Cols[at], err = vec(rec.Column(i), s.Columns()[at].Kind); err != nil {
+				return err
+			}
+		}
+		if err := fn(rows); err != nil {
+			return err
+		}
+	}
+	return records.Err()
+}
+
+// vec is an Arrow column without NULLs.
+func vec(a arrow.Array, kind column.Kind) (column.Vec, error) {
+	v := column.Vec{Kind: kind, Len: a.Len()}
+	switch x := a.(type) {
+	case *array.Int64:
+		v.Ints = x.Int64Values()
+	case *array.Float64:
+		v.Floats = x.Float64Values()
+	case *array.Timestamp:
+		v.Ints = arrow.Int64Traits.CastFromBytes(arrow.TimestampTraits.CastToBytes(x.Values()))
+	case *array.String:
+		v.Offs, v.Bytes = x.ValueOffsets(), x.ValueBytes()
+		if first := v.Offs[0]; first != 0 {
+			return v, fmt.Errorf("texts that begin at %d", first)
+		}
+	default:
+		return v, fmt.Errorf("a column of type %s", a.DataType())
+	}
+	return v, nil
+}
