@@ -48,7 +48,15 @@ func answerAll(w http.ResponseWriter, r *http.Request) {
 	case "GET /v1/views/pins":
 		_, _ = io.WriteString(w, viewBody)
 	case "GET /v1/days":
-		_, _ = io.WriteString(w, `{"days":[]}`)
+		if r.URL.Query().Get("stream") == "none" {
+			_, _ = io.WriteString(w, `{"days":[]}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"days":[`+openDay+`,`+waitingDay+`,`+completeDay+`]}`)
+	case "GET /v1/days/2026-11-22":
+		_, _ = io.WriteString(w, `{"days":[`+waitingDay+`]}`)
+	case "GET /v1/days/2026-11-21":
+		_, _ = io.WriteString(w, `{"days":[`+completeDay+`]}`)
 	case "GET /v1/streams/pin/tail":
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = io.WriteString(w, tailBody)
@@ -73,7 +81,10 @@ const (
 		"event: heartbeat\ndata: {\"at\":\"2026-11-23T14:31:02Z\"}\n\n" +
 		"event: event\ndata: {\"partition\":0,\"offset\":3,\"id\":\"e-2\",\"received_at\":\"2026-11-23T14:31:03Z\",\"text\":\"\\u001b[2J\",\"dead_lettered\":{\"code\":\"type_mismatch\",\"path\":\"/n\",\"message\":\"expected integer\"}}\n\n" +
 		"event: sampled\ndata: {\"shown\":2,\"of\":1234}\n\n"
-	queryBody = `{"columns":["time","category","posted","posters"],
+	openDay     = `{"stream":"pin","date":"2026-11-23","zone":"UTC","state":"open","complete":0.61,"cut_at":null,"landed_at":null,"deadline_at":"2099-11-24T06:00:00Z","late_events":0,"revised":false,"note":"live lag 1.2s"}`
+	waitingDay  = `{"stream":"pin","date":"2026-11-22","zone":"UTC","state":"waiting","complete":0.99984,"cut_at":"2026-11-23T00:10:35Z","landed_at":null,"deadline_at":"2026-11-23T06:00:00Z","late_events":null,"revised":false,"note":"pin/3 is 1200000 records behind in the lake"}`
+	completeDay = `{"stream":"pin","date":"2026-11-21","zone":"UTC","state":"complete","complete":1,"cut_at":"2026-11-22T00:10:35Z","landed_at":"2026-11-22T06:12:08Z","deadline_at":"2026-11-22T06:00:00Z","late_events":1204,"revised":true,"note":"revised: 1204 events came late"}`
+	queryBody   = `{"columns":["time","category","posted","posters"],
 "rows":[["2026-11-22T00:00:00Z","travel",12,7],["2026-11-23T00:00:00Z",null,3,null]],
 "points":{"state":["complete","incomplete"]},
 "meta":{"complete_to":"2026-11-23T14:31:00Z","grain":"day","time_zone":"UTC","versions":{"pins":"8f3c21d0"},

@@ -10,6 +10,7 @@ import (
 	"github.com/pinflow/pinflow/internal/batch"
 	"github.com/pinflow/pinflow/internal/collect"
 	"github.com/pinflow/pinflow/internal/days"
+	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/httpapi"
 	"github.com/pinflow/pinflow/internal/live"
 	"github.com/pinflow/pinflow/internal/query"
@@ -136,6 +137,31 @@ func (p *parts) frontDoor(ctx context.Context, reporter *status.Reporter) (stage
 	return door, nil
 }
 
+// lateBy counts a view's late rows by day.
+func lateBy(e *query.Engine) days.Late {
+	return func(ctx context.Context, view, first, last string) (map[string]int64, error) {
+		end, err := time.Parse(time.DateOnly, last)
+		if err != nil {
+			return nil, err
+		}
+		a, err := e.Query(ctx, query.Request{View: view, Measures: []string{"_late"}, Grain: "day", From: first, To: end.AddDate(0, 0, 1).Format(time.DateOnly)})
+		if fault.Is(err, fault.Record) { // the view is gone, or keeps no such days
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		out := map[string]int64{}
+		for _, row := range a.Rows {
+			at, isTime := row[0].(string)
+			if n, isCount := row[1].(int64); isTime && isCount {
+				out[at[:len(time.DateOnly)]] = n
+			}
+		}
+		return out, nil
+	}
+}
+
 // serveUnit adds what answers questions.
 func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *status.Reporter) error {
 	engine, err := query.New(query.Config{Wait: days.Wait}, p.ledger, time.Now)
@@ -147,7 +173,7 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 		return fmt.Errorf("opening the page: %w", err)
 	}
 	cfg.Page, cfg.Dashboards = page, dashboards(p.cfg.Project)
-	deps.Querier, deps.Catalogue, deps.Days, deps.Lake = engine, p.ledger, p.ledger, p.lake
+	deps.Querier, deps.Catalogue, deps.Days, deps.Lake = engine, p.ledger, days.NewReporter(p.ledger, lateBy(engine)), p.lake
 	deps.Status, deps.Feed = reporter, httpapi.NewLedgerFeed(p.ledger)
 	definitions := &applier{planner{p.ledger, p.lake}, *p.bringer()}
 	deps.Planner, deps.Applier, deps.Backfills = definitions, definitions, p.ledger

@@ -69,6 +69,7 @@ var mayMeet = map[[2]string]string{
 var adapterOfUnit = map[[2]string]string{
 	{"internal/httpapi", "internal/collect"}: "renders its results",
 	{"internal/httpapi", "internal/query"}:   "renders its answers",
+	{"internal/httpapi", "internal/days"}:    "renders its days",
 	{"internal/httpapi", "internal/status"}:  "renders its answer",
 	{"internal/httpapi", "internal/audit"}:   "renders its report",
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pinflow/pinflow/internal/collect"
+	"github.com/pinflow/pinflow/internal/days"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
@@ -37,7 +38,7 @@ type world struct {
 	pulses []Pulse
 	report status.Report
 	snap   ledger.Snapshot
-	days   []ledger.Day
+	days   []days.Day
 	ids    []string
 	err    error
 	broken error // of the lake
@@ -101,7 +102,9 @@ func (w *world) Report(context.Context) (*status.Report, error) {
 
 func (w *world) Load(context.Context) (*ledger.Snapshot, error) { return &w.snap, w.err }
 
-func (w *world) Days(context.Context, string, int) ([]ledger.Day, error) { return w.days, w.err }
+func (w *world) DaysOf(context.Context, *ledger.Snapshot, string, int) ([]days.Day, error) {
+	return w.days, w.err
+}
 
 func (w *world) Digest(context.Context, string) ([]lake.DayDigest, error) {
 	return []lake.DayDigest{{Day: "2026-11-22", Rows: 3, IDs: "ab"}}, w.err

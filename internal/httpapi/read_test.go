@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pinflow/pinflow/internal/days"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/query"
@@ -130,10 +131,14 @@ func TestDaysHaveAState(t *testing.T) {
 	cut := time.Date(2026, 11, 23, 0, 11, 0, 0, time.UTC)
 	w := &world{
 		snap: ledger.Snapshot{Streams: []ledger.Stream{{Name: "pin"}}},
-		days: []ledger.Day{{Stream: "pin", Zone: "UTC", Date: "2026-11-23"}, {Stream: "pin", Zone: "UTC", Date: "2026-11-22", CutAt: cut}, {Stream: "pin", Zone: "UTC", Date: "2026-11-21", CutAt: cut, LandedAt: cut, Totals: []byte(`{"rows":3}`)}},
+		days: []days.Day{
+			{Stream: "pin", Zone: "UTC", Date: "2026-11-23", State: days.Open, Complete: 0.5},
+			{Stream: "pin", Zone: "UTC", Date: "2026-11-22", State: days.Waiting, CutAt: &cut, Note: "pin/0 is 3 records behind in the lake"},
+			{Stream: "pin", Zone: "UTC", Date: "2026-11-21", State: days.Complete, CutAt: &cut, LandedAt: &cut, Totals: []byte(`{"rows":3}`)},
+		},
 	}
 	a := newAPI(t, w, Config{})
-	var got struct{ Days []dayBody }
+	var got struct{ Days []days.Day }
 	if err := json.Unmarshal(ask(a, "GET", "/v1/days", nil).Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pinflow/pinflow/internal/days"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
@@ -20,9 +21,9 @@ type Status interface {
 	Report(ctx context.Context) (*status.Report, error)
 }
 
-// Days are the stored days of a stream, newest first.
+// Days tells the state of a stream's days, newest first.
 type Days interface {
-	Days(ctx context.Context, stream string, limit int) ([]ledger.Day, error)
+	DaysOf(ctx context.Context, snap *ledger.Snapshot, stream string, limit int) ([]days.Day, error)
 }
 
 // Lake answers about the rows of a stream's table, for those who verify.
@@ -44,17 +45,6 @@ func (a *API) status(w http.ResponseWriter, r *http.Request) error {
 // so that the body, and with it the ETag, changes only with the data.
 func setClock(w http.ResponseWriter) {
 	w.Header().Set("Pinflow-Time", time.Now().UTC().Format("2006-01-02T15:04:05.000Z"))
-}
-
-// dayBody is a day of a stream.
-type dayBody struct {
-	Stream   string          `json:"stream"`
-	Date     string          `json:"date"`
-	Zone     string          `json:"zone"`
-	State    string          `json:"state"` // open: it may still get events on time | waiting: its cut is set and not reached | complete
-	CutAt    *time.Time      `json:"cut_at"`
-	LandedAt *time.Time      `json:"landed_at"`
-	Totals   json.RawMessage `json:"totals,omitempty"`
 }
 
 // maxDays is the most days of a stream that one answer holds.
@@ -83,7 +73,7 @@ func (a *API) days(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	only := r.URL.Query().Get("stream")
-	out := []dayBody{}
+	out := []days.Day{}
 	found := only == ""
 	if !found {
 		if err := mayStream(w, only); err != nil {
@@ -98,13 +88,13 @@ func (a *API) days(w http.ResponseWriter, r *http.Request) error {
 			continue
 		}
 		found = true
-		days, err := a.deps.Days.Days(r.Context(), s.Name, limit)
+		all, err := a.deps.Days.DaysOf(r.Context(), snap, s.Name, limit)
 		if err != nil {
 			return err
 		}
-		for _, d := range days {
+		for _, d := range all {
 			if date == "" || d.Date == date {
-				out = append(out, dayOf(d))
+				out = append(out, d)
 			}
 		}
 	}
@@ -113,20 +103,6 @@ func (a *API) days(w http.ResponseWriter, r *http.Request) error {
 	}
 	setClock(w)
 	return writeJSON(w, http.StatusOK, map[string]any{"days": out})
-}
-
-func dayOf(d ledger.Day) dayBody {
-	out := dayBody{Stream: d.Stream, Date: d.Date, Zone: d.Zone, State: "open"}
-	if !d.CutAt.IsZero() {
-		out.State, out.CutAt = "waiting", &d.CutAt
-	}
-	if !d.LandedAt.IsZero() {
-		out.State, out.LandedAt = "complete", &d.LandedAt
-	}
-	if json.Valid(d.Totals) {
-		out.Totals = d.Totals
-	}
-	return out
 }
 
 // deadLetters is the table of what no stream took; it is asked for like a stream's.
