@@ -258,34 +258,39 @@ func (t *table) write(a *Answer, maxRows int) error {
 // lines are the rows in order: those of the block, and where there are no dimensions or a limited
 // number of series those of the buckets that have none.
 func (t *table) lines() []line {
-	var out []line
-	type key struct{ bucket, series int64 }
-	have := map[key]bool{}
-	series := map[int64]int{} // → a row of it
+	p := t.p
+	out := make([]line, 0, t.block.N)
+	filled := p.grain != calendar.None && (len(p.by) == 0 || t.rank != nil) // every series has all buckets
+	var have []bool                                                         // bucket by bucket: of each series
+	like := []int{-1}                                                       // by series: a row of it
+	if filled {
+		if t.rank != nil {
+			like = slices.Repeat([]int{-1}, slices.Max(append(t.rank, 0))+1)
+		}
+		have = make([]bool, len(p.buckets)*len(like))
+	}
 	for i := range t.block.N {
 		if !t.shown(i) {
 			continue
 		}
-		s := int64(0)
-		if t.rank != nil {
-			s = int64(t.rank[i])
+		if filled {
+			k, _ := slices.BinarySearch(p.buckets, t.block.Buckets[i])
+			series := 0
+			if t.rank != nil {
+				series = t.rank[i]
+				like[series] = i
+			}
+			have[k*len(like)+series] = true
 		}
-		have[key{t.block.Buckets[i], s}], series[s] = true, i
 		out = append(out, line{bucket: t.block.Buckets[i], group: i, like: i, state: t.state(i)})
 	}
-	switch p := t.p; {
-	case p.grain == calendar.None && len(p.by) == 0 && len(out) == 0 && p.from < p.to:
+	if p.grain == calendar.None && len(p.by) == 0 && len(out) == 0 && p.from < p.to {
 		out = append(out, line{group: -1, like: -1, state: t.w.total(p.to)})
-	case p.grain != calendar.None && (len(p.by) == 0 || t.rank != nil):
-		if len(p.by) == 0 {
-			series = map[int64]int{0: -1}
-		}
-		for k, b := range p.buckets {
-			for s, like := range series {
-				if !have[key{b, s}] && t.w.source(b) != "" {
-					out = append(out, line{bucket: b, group: -1, like: like, state: t.w.state(b, p.end(k), 0)})
-				}
-			}
+	}
+	for n, there := range have {
+		k, series := n/len(like), n%len(like)
+		if b := p.buckets[k]; !there && (like[series] >= 0 || len(p.by) == 0) && t.w.source(b) != "" {
+			out = append(out, line{bucket: b, group: -1, like: like[series], state: t.w.state(b, p.end(k), 0)})
 		}
 	}
 	t.sort(out)

@@ -231,8 +231,12 @@ func (w *world) compareLive() {
 	type value struct{ Posted, Reach float64 }
 	want, got := map[cell]value{}, map[cell]value{}
 	first, last := time.Now(), time.Time{}
+	kept := time.Now().Add(-6 * 24 * time.Hour).Truncate(24 * time.Hour) // minutes of what is older are not
 	for _, r := range w.truth {
 		c := cell{r.minute.Format(time.RFC3339), r.category}
+		if r.minute.Before(kept) {
+			c.Time = r.minute.Truncate(time.Hour).Format(time.RFC3339)
+		}
 		v := want[c]
 		want[c] = value{v.Posted + 1, v.Reach + float64(r.followers)}
 		if r.minute.Before(first) {
@@ -246,6 +250,9 @@ func (w *world) compareLive() {
 		q := url.Values{
 			"view": {"pins"}, "measures": {"posted,reach"}, "by": {"category"}, "grain": {"minute"}, "limit": {"100000"},
 			"from": {from.Format(time.RFC3339)}, "to": {from.Add(24 * time.Hour).Format(time.RFC3339)},
+		}
+		if from.Before(kept) {
+			q.Set("grain", "hour")
 		}
 		var answer struct {
 			Rows [][]any
