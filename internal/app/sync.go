@@ -24,7 +24,7 @@ type catalogue interface {
 }
 
 // bring brings the project into ledger, log and lake. A process that runs everything applies what `up`
-// applies by itself; a unit takes streams and views from the ledger, and only a ledger that has none yet
+// applies by itself; a unit takes streams and views from the ledger, and only a ledger that lacks either
 // gets the project's, whichever unit is first.
 func (p *parts) bring(ctx context.Context) error {
 	b := p.bringer()
@@ -33,7 +33,8 @@ func (p *parts) bring(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("reading the catalogue: %w", err)
 		}
-		if !p.cfg.Units.all() && len(snap.Streams) > 0 {
+		known := len(snap.Streams) > 0 && (len(snap.Views) > 0 || len(p.cfg.Project.Views) == 0)
+		if !p.cfg.Units.all() && known {
 			return b.prepare(ctx, snap)
 		}
 		err = b.bring(ctx, p.cfg.Project, snap)

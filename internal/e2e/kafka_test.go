@@ -46,10 +46,13 @@ func startKafka(t *testing.T, lines ...string) *kafka {
 		"broker.session.timeout.ms=2000", "broker.heartbeat.interval.ms=500", "group.initial.rebalance.delay.ms=0",
 		"auto.create.topics.enable=false",
 	}, lines...)
-	if err := os.WriteFile(k.properties(), []byte(strings.Join(properties, "\n")+"\n"), 0o644); err != nil {
+	// Of a property that is given twice the last one holds.
+	text := strings.NewReplacer("//ADDR", "//"+k.addr, "//CONTROLLER", "//"+controller).Replace(strings.Join(properties, "\n") + "\n")
+	if err := os.WriteFile(k.properties(), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	id := uuid.New()
+	id[0] &= 0x7f // or it may begin with a dash, like an option
 	k.java("kafka.tools.StorageTool", "format", "-t", base64.RawURLEncoding.EncodeToString(id[:]), "-c", k.properties())
 	k.run()
 	t.Cleanup(func() {

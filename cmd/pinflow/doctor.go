@@ -1,0 +1,42 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/pinflow/pinflow/internal/app"
+	"github.com/pinflow/pinflow/internal/fault"
+)
+
+func (c *cli) doctorCommand() *cobra.Command {
+	flags := &settingFlags{}
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look at everything that the project stands on, and say what is wrong or unwise",
+		Long: `Look at ledger, lake, log and topics: whether they can be reached, are what the project and the ledger say, and
+are set so that nothing accepted can be lost. Exit code 1 for an error, 0 with warnings alone.`,
+		Args: arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p, err := c.load(flags.given()...)
+			if err != nil {
+				return err
+			}
+			s := sheet{columns: []string{"of", "state", "detail"}}
+			bad := 0
+			for _, f := range app.Doctor(cmd.Context(), app.Config{Project: p, Version: buildVersion().Version, Log: c.logger()}) {
+				if f.State == "error" {
+					bad++
+				}
+				s.rows = append(s.rows, []any{f.Of, f.State, f.Detail})
+			}
+			if err := c.print(s); err != nil {
+				return err
+			}
+			if bad > 0 {
+				return fault.New(fault.Unknown, "not_well", "something is wrong: %s", plural(bad, "error"))
+			}
+			return nil
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
