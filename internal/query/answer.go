@@ -477,7 +477,7 @@ func (t *table) meta(a *Answer, d *ledger.Data) {
 	a.Meta = Meta{
 		From: p.show(p.from), To: p.show(p.to), TimeZone: p.zone.Name(),
 		Versions: map[string]string{p.c.Name: p.c.Hash()[:8]}, Coverage: t.w.coverage(p.show),
-		Approx: p.approx(), Revised: t.revised(), Other: t.other, Warnings: []string{},
+		Approx: p.approx(), Revised: t.revised(), Other: t.other, Warnings: append([]string{}, p.warnings...),
 	}
 	if p.grain != calendar.None {
 		a.Meta.Grain = p.grain.String()

@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/fold"
@@ -120,6 +121,8 @@ var update = flag.Bool("update", false, "write what the engine answers into test
 //	== began T    when stream and view were made; "cut" after it: on a log that had events
 //	== events     lines: time received (- for the event's own), JSON
 //	== building …  how much of the history is there: see filling
+//	== rolled G     rolls what is not rolled yet up to tier G
+//	== dropped G T  drops rolled segments of tier G that end before T
 //	== now T      and == complete_to T
 //	== query a=b&c=d
 //	the answer: header, rows with their state, notes
@@ -212,6 +215,11 @@ func (s *script) set(t *testing.T, word, arg, body string) {
 		s.m.data.Filling = filling(arg)
 	case "events":
 		s.events(t, body)
+	case "rolled":
+		s.roll(t, arg)
+	case "dropped":
+		tier, at, _ := strings.Cut(arg, " ")
+		s.drop(tier, parseTime(t, at))
 	case "now":
 		s.now = parseTime(t, arg)
 	case "complete_to":
@@ -241,6 +249,50 @@ func filling(text string) *ledger.Filling {
 		}
 	}
 	return f
+}
+
+// roll does what a compactor does: the merge of the finer segments goes to the tier, they are marked.
+func (s *script) roll(t *testing.T, tier string) {
+	t.Helper()
+	codec, err := segment.NewCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var blocks []*fold.States
+	for i := range s.m.segments {
+		x := &s.m.segments[i]
+		if x.Rolled || ledger.TierOf(x.Tier) != ledger.TierOf(tier)-1 {
+			continue
+		}
+		b, err := codec.Decode(x.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks, x.Rolled = append(blocks, b), true
+	}
+	grain, _ := calendar.GrainOf(tier)
+	merged, err := fold.Regroup(s.c, fold.Everything(s.c, grain), blocks...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := len(s.m.segments)
+	s.m.add(t, s.c, merged.Split(fold.MaxBlock, calendar.NewClock(s.c.Zone).Date)...)
+	for i := range s.m.segments[before:] {
+		s.m.segments[before+i].Tier, s.m.segments[before+i].Source = tier, ledger.SourceRolled
+	}
+}
+
+// drop leaves the segments' numbers as they are: a cache must not take one for another.
+func (s *script) drop(tier string, before time.Time) {
+	for i := range s.m.segments {
+		if x := &s.m.segments[i]; x.Tier == tier && x.Rolled && x.To < before.UnixMicro() {
+			x.Version, x.Tier = 0, "gone"
+		}
+	}
+	if s.m.data.Floors == nil {
+		s.m.data.Floors = map[string]int64{}
+	}
+	s.m.data.Floors[tier] = before.UnixMicro()
 }
 
 func (s *script) events(t *testing.T, body string) {

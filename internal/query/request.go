@@ -1,6 +1,7 @@
 package query
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -47,7 +48,8 @@ type plan struct {
 	buckets  []int64       // starts of the buckets in [from, to); of totals none
 	order    string        // column; "": the default order
 	down     bool
-	complete bool  // leave out what is not complete
+	complete bool // leave out what is not complete
+	warnings []string
 	final    int64 // with complete: what ends here or before is
 }
 
@@ -298,13 +300,24 @@ func (p *plan) times(now time.Time, maxRows int) error {
 	return p.align(maxRows)
 }
 
+// widen notes that an end of totals is moved further than to a bucket of the view.
+func (p *plan) widen(edge calendar.Grain, at int64) {
+	if p.grain == calendar.None && edge > p.c.Grain {
+		p.warnings = append(p.warnings, fmt.Sprintf("the range is widened at %s to the whole %s: what is finer is no longer kept", p.show(at), edge))
+	}
+}
+
 // align widens the range to whole buckets, ends it where the data is not complete any more if that was
 // asked for, and lists the buckets.
 func (p *plan) align(maxRows int) error {
 	clock := calendar.NewClock(p.zone)
 	from, to := p.edge(p.from), p.edge(p.to)
-	p.from = clock.Start(from, p.from)
+	if start := clock.Start(from, p.from); start < p.from {
+		p.widen(from, p.from)
+		p.from = start
+	}
 	if start := clock.Start(to, p.to); start < p.to {
+		p.widen(to, p.to)
 		p.to = clock.End(to, p.to)
 	}
 	if p.complete && p.to > p.final {

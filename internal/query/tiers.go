@@ -120,10 +120,18 @@ func (p *plan) checkHoles() error {
 	return e.WithAdvice("write from=%s or later", from)
 }
 
-// zoneAdvice names what works instead: another zone, or what is young enough for the finest tier.
+// zoneAdvice names what works instead: another zone, or what is young enough for a tier that has such
+// boundaries.
 func (p *plan) zoneAdvice(h hole) string {
-	own := calendar.NewClock(p.c.Zone)
-	if floor := p.floors[p.c.Grain]; h.from < floor && own.Start(p.c.Grain, h.from) == h.from && own.Start(p.c.Grain, h.to) == h.to {
+	own, asked := calendar.NewClock(p.c.Zone), calendar.NewClock(p.zone)
+	for tier := p.tierAsked(); tier >= p.c.Grain; tier-- {
+		floor := p.floors[tier]
+		if h.from >= floor || own.Start(tier, h.from) != h.from || own.Start(tier, h.to) != h.to {
+			continue
+		}
+		if p.grain != calendar.None && asked.Start(p.grain, floor) != floor {
+			floor = asked.End(p.grain, floor)
+		}
 		return fmt.Sprintf("leave tz out (%s), or write from=%s or later", p.c.Zone.Name(), p.show(floor))
 	}
 	return fmt.Sprintf("leave tz out (%s), or ask for a zone that differs by whole %ss", p.c.Zone.Name(), p.floors.finest(p.c, h.from))
