@@ -181,6 +181,9 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 		return err
 	}
 	deps.Auditor = p.auditor
+	if err := p.cfg.Registry.Register(reporter.Gauges()); err != nil {
+		return fmt.Errorf("registering the status's metrics: %w", err)
+	}
 	deps.Tail = &tail{p.wire, p.ledger, p.log.With("unit", "tail")}
 	return nil
 }

@@ -76,7 +76,7 @@ const maxWindow = 8 << 20
 func (a *API) readBody(w http.ResponseWriter, r *http.Request) (*body, error) {
 	arrived := a.coming(w)
 	b, err := a.takeBody(w, r)
-	if p := (*Problem)(nil); errors.As(err, &p) && p.Status == http.StatusRequestEntityTooLarge {
+	if p := (*Problem)(nil); errors.As(err, &p) && (p.Status == http.StatusRequestEntityTooLarge || p.Status == http.StatusTooManyRequests) {
 		drain(r, 4*a.cfg.Body)
 	}
 	arrived()
@@ -87,11 +87,11 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request) (*body, error) {
 	return b, nil
 }
 
-// drain lets the rest of a body that is too large pass by, unless it is far too large: many clients
+// drain lets the rest of a body that is not taken pass by, unless it is far too large: many clients
 // send all of a body before they read, and would find the connection cut instead of the reason.
 func drain(r *http.Request, most int64) {
 	if r.ContentLength <= most {
-		_, _ = io.CopyN(io.Discard, r.Body, most) // whatever happens, the answer is 413
+		_, _ = io.CopyN(io.Discard, r.Body, most) // whatever happens, the answer is the same
 	}
 }
 

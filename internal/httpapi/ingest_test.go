@@ -416,6 +416,11 @@ func FuzzIngest(f *testing.F) {
 	f.Add("/v1/streams/pin/events?results=all", "application/x-ndjson", "gzip", gzipped([]byte("{}\n{}")))
 	f.Add("/pin/", "", "zstd", []byte{0x28, 0xb5, 0x2f, 0xfd, 0xff, 0xff, 0xff})
 	f.Add("/topics/a.pin", "text/plain; charset=\"", "gzip", []byte(`{"records":[{"value":"\"x\""}]}`))
+	for _, b := range append(nasty(), realRows(f)...) {
+		for _, path := range []string{"/v1/streams/pin/events", "/geo/", "/topics/pin"} {
+			f.Add(path, "application/json", "", b)
+		}
+	}
 	f.Fuzz(func(t *testing.T, path, kind, encoding string, body []byte) {
 		r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
 		u, err := r.URL.Parse(path)
