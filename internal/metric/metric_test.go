@@ -263,3 +263,40 @@ func TestParseDuration(t *testing.T) {
 		}
 	}
 }
+
+// Percentiles of one expression read the same buckets, so they are one definition; unnesting is another.
+func TestPercentilesShareTheirState(t *testing.T) {
+	hash := func(change func(*View)) string {
+		v := pins()
+		v.Measures = append(v.Measures, Measure{Name: "p", Agg: "percentile", Expr: "likes", Percentile: new(0.5)})
+		change(&v)
+		c, problems := Compile(v, schema(t))
+		if c == nil {
+			t.Fatal(problems)
+		}
+		stored, err := CompileStored(c.Definition(), c.Metadata(), schema(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m := stored.Measure("p"); m.Percentile != *v.Measures[len(v.Measures)-1].Percentile || m.Approx() == 0 {
+			t.Errorf("what was stored is %+v", m)
+		}
+		return stored.Hash()
+	}
+	half := hash(func(*View) {})
+	if other := hash(func(v *View) { v.Measures[len(v.Measures)-1].Percentile = new(0.95) }); other != half {
+		t.Error("another percentile is another definition")
+	}
+	list := func(unnest bool) func(v *View) {
+		return func(v *View) {
+			d := Dimension{Name: "tag", Expr: "tag_list", Unnest: true}
+			if !unnest {
+				d = Dimension{Name: "tag", Expr: "cast(cardinality(tag_list) as string)"}
+			}
+			v.Dimensions = append(v.Dimensions, d)
+		}
+	}
+	if a, b := hash(list(true)), hash(list(false)); a == b || a == half {
+		t.Error("unnesting does not change the definition")
+	}
+}

@@ -241,3 +241,24 @@ func TestRank(t *testing.T) {
 		}
 	}
 }
+
+// Bytes that Check lets pass are registers: they give themselves back, merge and have an estimate.
+func FuzzHLL(f *testing.F) {
+	f.Add([]byte{0, 0, 65}, []byte{0, 1, 3})
+	f.Add([]byte(hllOf([]uint64{1, 2, 1 << 60})), bytes.Repeat([]byte{1}, sketch.Registers))
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		x, y := sketch.HLL(a), sketch.HLL(b)
+		if x.Check() != nil || y.Check() != nil {
+			return
+		}
+		var again sketch.HLL
+		x.Each(func(r int, rank uint8) { again = again.Set(r, rank) })
+		if !bytes.Equal(again, x) {
+			t.Fatalf("%x gives back %x", x, again)
+		}
+		m := sketch.HLL(bytes.Clone(x)).Merge(y)
+		if err := m.Check(); err != nil || m.Estimate() < x.Estimate()*0.999 || !bytes.Equal(m, sketch.HLL(bytes.Clone(y)).Merge(x)) {
+			t.Fatalf("%x and %x merge to %x: %v", x, y, m, err)
+		}
+	})
+}
