@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -56,7 +59,34 @@ func TestPageOfAnEmptyProject(t *testing.T) {
 // When the server is killed the page says so and keeps its numbers; when it is back, so are they.
 func TestPageWithoutServer(t *testing.T) {
 	s := start(t, t.TempDir(), "--demo")
-	cmd := chromium(t, s, "lost.mjs")
+	talk(t, chromium(t, s, "lost.mjs"), map[string]func(){"open": s.kill, "lost": s.run, "back": func() {}})
+}
+
+// With keys the page asks for one, and no longer opens when it is revoked.
+func TestPageLogIn(t *testing.T) {
+	data := t.TempDir()
+	admin := filepath.Join(t.TempDir(), "admin.key")
+	if err := os.WriteFile(admin, []byte(must(t, "keys", "create", "--local", "--data", data, "--name", "admin")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, data)
+	reader := must(t, "keys", "create", "--name", "reader", "--scope", "read", "--api-key-file", admin, "--url", s.url())
+	var keys []struct{ ID, Name string }
+	if err := json.Unmarshal([]byte(must(t, "keys", "ls", "-o", "json", "--api-key-file", admin, "--url", s.url())), &keys); err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(keys, func(k struct{ ID, Name string }) bool { return k.Name == "reader" })
+	if i < 0 {
+		t.Fatalf("no key of that name: %v", keys)
+	}
+	cmd := chromium(t, s, "login.mjs")
+	cmd.Env = append(os.Environ(), "READER_KEY="+strings.TrimSpace(reader))
+	talk(t, cmd, map[string]func(){"in": func() { must(t, "keys", "revoke", keys[i].ID, "--api-key-file", admin, "--url", s.url()) }})
+}
+
+// talk runs a script to its end and does what each line that it prints asks for.
+func talk(t *testing.T, cmd *exec.Cmd, do map[string]func()) {
+	t.Helper()
 	var faults bytes.Buffer
 	cmd.Stderr = &faults
 	stdout, err := cmd.StdoutPipe()
@@ -66,17 +96,14 @@ func TestPageWithoutServer(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	said := ""
+	said := map[string]bool{}
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
-		said = lines.Text()
-		switch said {
-		case "open":
-			s.kill()
-		case "lost":
-			s.run()
+		if f := do[lines.Text()]; f != nil {
+			f()
 		}
+		said[lines.Text()] = true
 	}
-	if err := cmd.Wait(); err != nil || said != "back" {
-		t.Fatalf("%v, it came as far as %q:\n%s", err, said, faults.String())
+	if err := cmd.Wait(); err != nil || len(said) != len(do) {
+		t.Fatalf("%v, it came as far as %v:\n%s", err, said, faults.String())
 	}
 }

@@ -75,6 +75,28 @@ async function keys(page) {
   check(!/f=/.test(page.url()) && (await page.locator('.pill').count()) === 0, 'Back does not take the filter away');
 }
 
+/** what is copied can be used */
+async function copy() {
+  const page = await open(`/explore/${args.view}?by=category&from=now-15m&f=country:!gb`);
+  await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
+  await moved(page, null);
+  const copied = async (label) => {
+    await page.locator('.menu.at-end summary').click();
+    await page.getByRole('button', { name: label }).click();
+    await page.getByText('Copied').waitFor();
+    const text = await page.evaluate(() => navigator.clipboard.readText());
+    await page.locator('.menu.at-end summary').click();
+    await page.getByText('Copied').waitFor({ state: 'detached' });
+    return text;
+  };
+  const url = /^curl -s '(.+)'$/.exec(await copied('as curl'))?.[1];
+  check(url && (await page.request.get(url)).ok(), `the copied curl line does not work: ${url}`);
+  check(/^pinflow query \w+ .*--by category -f 'country:!gb' --from now-15m/.test(await copied('as CLI command')), 'the copied command is wrong');
+  const csv = (await copied('as CSV')).split(/\r?\n/);
+  check(csv[0].startsWith('time,category,') && csv.length > 5, `the copied CSV begins with ${csv[0]}`);
+  await page.context().close();
+}
+
 async function narrow() {
   const page = await open(`/explore/${args.view}?by=category&from=now-15m`, { scheme: 'dark', width: 390, height: 844 });
   await moved(page, null);
@@ -105,6 +127,7 @@ await run(async () => {
   await keys(page);
   await page.context().close();
   await (await explore('dark')).context().close();
+  await copy();
   await narrow();
   await unknownPaths();
 });

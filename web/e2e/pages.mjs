@@ -6,17 +6,19 @@
 //   node e2e/pages.mjs --url http://127.0.0.1:8080 [--view pins] [--out DIR]
 import { args, check, drawn, fits, moved, open, run, shot } from './browser.mjs';
 
-const narrow = { width: 390, height: 844 };
-
-/** visits a page in light, dark and narrow, and waits for what it must show */
+/** visits a page, waits for what it must show, and looks at it in light, dark and narrow */
 async function visit(name, path, wait) {
-  for (const [kind, how] of Object.entries({ light: {}, dark: { scheme: 'dark' }, narrow })) {
-    const page = await open(path, how);
-    await wait(page);
-    await fits(page, name);
-    await shot(page, `${name}-${kind}`);
-    await page.context().close();
-  }
+  const page = await open(path);
+  await wait(page);
+  await fits(page, name);
+  await shot(page, `${name}-light`);
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await shot(page, `${name}-dark`);
+  await page.setViewportSize({ width: 390, height: 844 });
+  await wait(page);
+  await fits(page, `${name}, narrow,`);
+  await shot(page, `${name}-narrow`);
+  await page.context().close();
 }
 
 async function compare() {
@@ -83,22 +85,24 @@ const week = (now) =>
   }).flat();
 
 async function days() {
-  for (const scheme of ['light', 'dark']) {
-    const page = await open('/system', { scheme });
-    const all = week(Date.now());
-    const answer = (list) => (route) => route.fulfill({ json: { days: list } });
-    await page.route('**/v1/days', answer(all));
-    await page.route('**/v1/days/*', answer(all.filter((d) => d.date === all[2].date)));
-    await page.locator('.top a', { hasText: 'Days' }).click();
-    await page.locator('.day-revised').first().waitFor();
-    check((await page.locator('.day-grid').first().locator('.day').count()) === 60, 'there are not sixty days');
-    check((await page.locator('a.day-complete').count()) >= 5 && (await page.locator('a.day-late').count()) >= 2, 'complete and missed days are not marked');
-    await shot(page, `days-${scheme}`);
-    await page.locator(`table a[href="/days/${all[2].date}"]`).first().click();
-    await page.locator('.gates .blocker').first().waitFor();
-    await shot(page, `day-${scheme}`);
-    await page.context().close();
-  }
+  const page = await open('/system');
+  const all = week(Date.now());
+  const answer = (list) => (route) => route.fulfill({ json: { days: list } });
+  await page.route('**/v1/days', answer(all));
+  await page.route('**/v1/days/*', answer(all.filter((d) => d.date === all[2].date)));
+  await page.locator('.top a', { hasText: 'Days' }).click();
+  await page.locator('.day-revised').first().waitFor();
+  check((await page.locator('.day-grid').first().locator('.day').count()) === 60, 'there are not sixty days');
+  check((await page.locator('a.day-complete').count()) >= 5 && (await page.locator('a.day-late').count()) >= 2, 'complete and missed days are not marked');
+  await shot(page, 'days-light');
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await shot(page, 'days-dark');
+  await page.locator(`table a[href="/days/${all[2].date}"]`).first().click();
+  await page.locator('.gates .blocker').first().waitFor();
+  await shot(page, 'day-dark');
+  await page.emulateMedia({ colorScheme: 'light' });
+  await shot(page, 'day-light');
+  await page.context().close();
 }
 
 /** what comes is shown as it comes, is filtered by the server, and stands still when paused */
@@ -138,11 +142,9 @@ async function backfills() {
   await page.getByRole('button', { name: 'rollback' }).click();
   await page.getByRole('button', { name: 'really rollback?' }).click();
   await page.getByText(/, standby · engine/).waitFor();
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await shot(page, 'backfill-dark');
   await page.context().close();
-  const dark = await open('/backfills/1', { scheme: 'dark' });
-  await dark.locator('.day-done').first().waitFor();
-  await shot(dark, 'backfill-dark');
-  await dark.context().close();
   const view = await open(`/catalogue/${args.view}`);
   await view.locator('.versions li').nth(1).waitFor();
   await view.getByText('As SQL for duckdb').waitFor();

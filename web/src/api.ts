@@ -139,6 +139,11 @@ export async function get<T>(path: string, signal?: AbortSignal): Promise<Fetche
   return { body: (await r.json()) as T, at: Number.isNaN(at) ? Date.now() : at, etag: r.headers.get('ETag') };
 }
 
+/** the session ended, or its key was revoked: the log-in leads back here */
+export function toLogin(): void {
+  location.assign(`/login?to=${encodeURIComponent(location.pathname + location.search)}`);
+}
+
 /** posts nothing to an address that does something; a failure is a Problem */
 export async function post(path: string): Promise<void> {
   let r: Response;

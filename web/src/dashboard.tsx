@@ -68,7 +68,7 @@ function Shown({ dash, views, search }: { dash: Dashboard; views: View[]; search
         <h1>{dash.display_name ?? dash.name}</h1>
         <p class="muted">{dash.description}</p>
       </div>
-      <Notices list={notices} />
+      <Notices list={[...notices, ...['m', 'by', 'f', 'compare', 'table'].filter((k) => asked.has(k)).map((k) => `${k}= is not for dashboards: their panels say it themselves.`)]} />
       <div class="toolbar">
         <Segmented label="range" options={presets} value={preset} onPick={(v) => set({ from: presets.find((x) => x.value === v)?.from ?? 'now-24h', to: 'now' })} />
         <span class="range">
@@ -88,7 +88,7 @@ function Shown({ dash, views, search }: { dash: Dashboard; views: View[]; search
       {(dash.rows ?? []).map((row, i) => (
         <div class="dash-row" key={i}>
           {row.panels.map((p, k) => (
-            <OnePanel key={k} p={p} views={views} from={moved ? from : (p.from ?? from)} to={moved ? to : (p.to ?? to)} grain={p.grain ?? dash.defaults.grain ?? ''} tz={state.tz} live={state.live} held={held} hold={hold} zoom={(a, b) => set({ from: a, to: b })} />
+            <OnePanel key={k} p={p} views={views} from={moved ? from : (p.from ?? from)} to={moved ? to : (p.to ?? to)} grain={state.grain || (p.grain ?? dash.defaults.grain ?? '')} tz={state.tz} live={state.live} held={held} hold={hold} zoom={(a, b) => set({ from: a, to: b })} />
           ))}
         </div>
       ))}

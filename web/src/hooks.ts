@@ -1,6 +1,6 @@
 // Preact hooks: answers that refresh, the theme, the one event stream, keyboard shortcuts.
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { get, Problem, type Fetched } from './api';
+import { get, Problem, toLogin, type Fetched } from './api';
 import { dark, light, type Theme } from './color';
 
 /** at most four redraws a second */
@@ -42,7 +42,7 @@ export function useAnswer<T>(path: string, tick: number, every = redrawEvery): L
       } catch (e) {
         if (abort.signal.aborted) return;
         const problem = e instanceof Problem ? e : new Problem(0, 'bad_answer', 'The answer could not be read.');
-        if (problem.status === 401) location.assign(`/login?to=${encodeURIComponent(location.pathname + location.search)}`);
+        if (problem.status === 401) toLogin();
         failed = problem.passing;
         set((s) => ({ data: s.path === path ? s.data : null, problem, fetching: false, path }));
       }

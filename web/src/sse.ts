@@ -1,5 +1,6 @@
 // The client of /v1/events-stream. The machine is a pure function; Stream is its hands.
 // fetch, not EventSource: it tells why a connection failed and sends Last-Event-ID to a new one.
+import { toLogin } from './api';
 
 export type Phase = 'off' | 'connecting' | 'open' | 'waiting';
 
@@ -134,6 +135,7 @@ export class Stream {
       const headers: Record<string, string> = { Accept: 'text/event-stream' };
       if (this.m.lastId) headers['Last-Event-ID'] = this.m.lastId;
       const r = await fetch(this.path, { headers, signal: abort.signal, cache: 'no-store' });
+      if (r.status === 401) toLogin();
       if (!r.ok || !r.body) return send({ type: 'failed' });
       send({ type: 'opened' });
       const parser = new Parser();
