@@ -29,7 +29,7 @@ var layers = map[string]int{
 	"internal/project": contract, "internal/config": edge,
 
 	"internal/collect": unit, "internal/batch": unit, "internal/live": unit, "internal/query": unit,
-	"internal/days": unit, "internal/emulate": unit, "internal/status": unit,
+	"internal/days": unit, "internal/export": unit, "internal/emulate": unit, "internal/status": unit,
 	"internal/access": unit, "internal/backfill": unit, "internal/audit": unit,
 
 	"internal/kafkalog": adapter, "internal/sqlledger": adapter, "internal/icelake": adapter,

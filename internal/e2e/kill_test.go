@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,7 +65,38 @@ func TestKilledOnServers(t *testing.T) {
 	s := startIn(t, env, t.TempDir())
 	loadAndKill(t, s, rnd, a)
 	compareLake(t, s)
+	exportAll(t, s, strings.TrimSuffix(place.Warehouse, "lake")+"exports")
 	s.stop()
+}
+
+// exportAll exports the days of a stream and wants as many rows as our reader finds.
+func exportAll(t *testing.T, s *server, to string) {
+	t.Helper()
+	var ours struct {
+		Days []dayTotals `json:"days"`
+	}
+	s.get("/v1/lake/pin/digest", &ours)
+	args := []string{"export", "pin", "--data", s.dir, "--format", "parquet", "--to", to, "-o", "json"}
+	for _, d := range ours.Days {
+		args = append(args, "--day", d.Day)
+	}
+	r := pinflowIn(t, s.env, args...)
+	if r.code != 0 {
+		t.Fatalf("export: %d\n%s", r.code, r.stderr)
+	}
+	var wrote []struct {
+		Day        string
+		Rows       int64
+		CompleteTo time.Time `json:"complete_to"`
+	}
+	if err := json.Unmarshal([]byte(r.stdout), &wrote); err != nil || len(wrote) != len(ours.Days) {
+		t.Fatalf("%v: %s", err, r.stdout)
+	}
+	for i, w := range wrote {
+		if w.Day != ours.Days[i].Day || w.Rows != ours.Days[i].Rows || w.CompleteTo.IsZero() {
+			t.Errorf("exported %+v, the lake has %d rows", w, ours.Days[i].Rows)
+		}
+	}
 }
 
 // onServers is the environment of a process whose stores are at a place; credentials come by the usual chain.

@@ -369,6 +369,14 @@ func sum(p []byte) string {
 	return hex.EncodeToString(h[:])
 }
 
+// upload puts a local file at a key, in place of what is there.
+func (b *bucket) upload(file, key string) error {
+	return b.tryFor(time.Hour, "uploading "+key, func(ctx context.Context) error {
+		_, err := b.client.FPutObject(ctx, b.name, key, file, minio.PutObjectOptions{ContentType: "application/octet-stream"})
+		return err
+	})
+}
+
 func (b *bucket) close() { b.cancel() }
 
 // tailSize is how much of a file's end one request of Open fetches: the footer of a Parquet file, and

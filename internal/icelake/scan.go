@@ -10,6 +10,7 @@ import (
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
 
+	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/lake"
 )
@@ -83,17 +84,36 @@ func scanOptions(sel lake.Selection, tbl *table.Table, snap *table.Snapshot) ([]
 		}
 		opts = append(opts, table.WithSelectedFields(have...))
 	}
-	if sel.From == 0 && sel.To == 0 {
-		return opts, nil
+	if filter := rowFilter(sel, partitionColumn(tbl)); filter != nil {
+		opts = append(opts, table.WithRowFilter(filter))
 	}
-	by := partitionColumn(tbl)
-	to := sel.To
-	if to == 0 {
-		to = math.MaxInt64
+	return opts, nil
+}
+
+// rowFilter is the selection's condition on rows, nil for all. Files and row groups are left out by it.
+func rowFilter(sel lake.Selection, by string) iceberg.BooleanExpression {
+	var all []iceberg.BooleanExpression
+	if sel.From != 0 || sel.To != 0 {
+		to := sel.To
+		if to == 0 {
+			to = math.MaxInt64
+		}
+		ref := iceberg.Reference(by)
+		all = append(all, iceberg.GreaterThanEqual(ref, iceberg.Timestamp(sel.From)), iceberg.LessThan(ref, iceberg.Timestamp(to)))
 	}
-	ref := iceberg.Reference(by)
-	return append(opts, table.WithRowFilter(iceberg.NewAnd(
-		iceberg.GreaterThanEqual(ref, iceberg.Timestamp(sel.From)), iceberg.LessThan(ref, iceberg.Timestamp(to))))), nil
+	if sel.ToOffset != 0 {
+		at := iceberg.Reference(event.ColumnOffset)
+		all = append(all, iceberg.EqualTo(iceberg.Reference(event.ColumnLog), int64(sel.Key.Log)),
+			iceberg.EqualTo(iceberg.Reference(event.ColumnPartition), int64(sel.Key.Partition)),
+			iceberg.GreaterThanEqual(at, sel.FromOffset), iceberg.LessThan(at, sel.ToOffset))
+	}
+	switch len(all) {
+	case 0:
+		return nil
+	case 1:
+		return all[0]
+	}
+	return iceberg.NewAnd(all[0], all[1], all[2:]...)
 }
 
 // partitionColumn is the column by whose day the table is partitioned.

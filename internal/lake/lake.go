@@ -168,6 +168,10 @@ type Selection struct {
 	Snapshot int64    // 0: the newest
 	Columns  []string // nil: all
 	From, To int64    // time of the table's partition column in [From, To), microseconds; both 0: all
+
+	// Rows of one partition with an offset in [FromOffset, ToOffset); ToOffset 0: of all.
+	Key                  span.Key
+	FromOffset, ToOffset int64
 }
 
 // DayFiles is what a table holds of a day.

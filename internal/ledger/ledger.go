@@ -360,8 +360,8 @@ type Marks interface {
 	Land(ctx context.Context, lease Lease, d Day) error
 	// Days returns the stored days of a stream, newest first, at most limit.
 	Days(ctx context.Context, stream string, limit int) ([]Day, error)
-	// CompleteTo returns the time of the newest mark that the unit's positions have reached in every
-	// partition; zero when there is none.
+	// CompleteTo returns the time of the newest mark that the unit's positions (of the batch unit: what is
+	// in the lake) have reached in every partition; zero when there is none.
 	CompleteTo(ctx context.Context, stream string, unit Unit) (time.Time, error)
 }
 

@@ -76,6 +76,9 @@ func (d *DB) CompleteTo(ctx context.Context, stream string, unit ledger.Unit) (t
 	var t time.Time
 	err := d.read(ctx, func(x *tx) error {
 		positions, err := x.positions(ctx, unit)
+		if unit == ledger.Batch && err == nil {
+			positions, err = x.lakeVector(ctx)
+		}
 		if err == nil {
 			t, err = x.completeTo(ctx, stream, unit, positions)
 		}

@@ -102,9 +102,13 @@ func completeTo(_ *testing.T, w *world) {
 	b0, b1 := w.take(ledger.Batch, "b", k0), w.take(ledger.Batch, "b", k1)
 	w.stage(k0, &b0, 1000, 0)
 	w.stage(k1, &b1, 1000, 0)
+	is(ledger.Batch, noon) // sealed is not yet in the lake
+	w.commit(stream)
 	is(ledger.Batch, noon.Add(99*time.Second))
 	bd := w.take(ledger.Batch, "b", d)
 	w.stage(d, &bd, 0, 2)
+	is(ledger.Batch, noon.Add(99*time.Second))
+	w.commit(ledger.DeadLetters)
 	is(ledger.Batch, noon.Add((marks-1)*time.Second))
 }
 

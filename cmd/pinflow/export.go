@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pinflow/pinflow/internal/app"
+)
+
+// withStores opens ledger and lake of the project for fn.
+func (c *cli) withStores(ctx context.Context, flags *settingFlags, fn func(*app.Stores) error) error {
+	p, err := c.load(flags.given()...)
+	if err != nil {
+		return err
+	}
+	s, err := app.OpenStores(ctx, p, c.logger())
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(s), s.Close())
+}
+
+func (c *cli) exportCommand() *cobra.Command {
+	flags := &settingFlags{}
+	var days []string
+	var format, to string
+	cmd := &cobra.Command{
+		Use:   "export STREAM --day D --to DIR|s3://BUCKET/PREFIX",
+		Short: "Write a stream's day as JSON Lines, CSV or Parquet",
+		Long: `Write the events of a UTC day (by event time) from the lake to a file: jsonl holds the original events, one a
+line; csv and parquet hold the columns of the table. Rows are in order of log, partition and offset.
+Beside each file NAME.meta.json says how many rows it has, up to when it is complete, and its checksum. It reads
+ledger and lake of the project directly, also while pinflow runs on them. --day may be given more than once.`,
+		Example: "  pinflow export pin --day 2026-11-22 --format parquet --to ./exports",
+		Args:    arguments("STREAM"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if format != app.JSONL && format != app.CSV && format != app.Parquet {
+				return usage(cmd, "--format cannot be %q: it is jsonl, csv or parquet", format)
+			}
+			if to == "" || len(days) == 0 {
+				return usage(cmd, "--day and --to are needed")
+			}
+			if scheme, _, url := strings.Cut(to, "://"); url && scheme != "s3" {
+				return usage(cmd, "--to cannot be %s://…: it is a folder or s3://BUCKET/PREFIX", scheme)
+			}
+			var dates []time.Time
+			for _, d := range days {
+				date, err := time.Parse(time.DateOnly, d)
+				if err != nil {
+					return usage(cmd, "--day cannot be %q: write it like 2026-11-22", d)
+				}
+				dates = append(dates, date)
+			}
+			return c.withStores(cmd.Context(), flags, func(s *app.Stores) error {
+				return c.export(cmd.Context(), s, args[0], dates, format, to)
+			})
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().StringSliceVar(&days, "day", nil, "UTC day, like 2026-11-22")
+	cmd.Flags().StringVar(&format, "format", app.JSONL, "jsonl, csv or parquet")
+	cmd.Flags().StringVar(&to, "to", "", "folder, or s3://BUCKET/PREFIX (reached as lake.s3 says)")
+	return cmd
+}
+
+func (c *cli) export(ctx context.Context, s *app.Stores, stream string, days []time.Time, format, to string) error {
+	out := sheet{
+		columns: []string{"stream", "day", "format", "rows", "bytes", "complete_to", "complete", "file"},
+		right:   []bool{false, false, false, true, true},
+	}
+	for _, day := range days {
+		e, err := s.Export(ctx, stream, day, format, to)
+		if err != nil {
+			return err
+		}
+		var completeTo any
+		if !e.CompleteTo.IsZero() {
+			completeTo = e.CompleteTo.Format(time.RFC3339)
+		}
+		out.rows = append(out.rows, []any{e.Stream, e.Day, e.Format, e.Rows, e.Bytes, completeTo, e.Complete, e.File})
+	}
+	return c.print(out)
+}
+
+func (c *cli) lakeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "lake", Short: "The Iceberg tables: what they hold", Args: arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(c.lakeStatus())
+	return cmd
+}
+
+func (c *cli) lakeStatus() *cobra.Command {
+	flags := &settingFlags{}
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show each table beside what the ledger says of it",
+		Long: `Show rows, files and newest commit of each table, and whether ledger and table agree: ok, committing (a
+commit is under way), differs (one of them was restored or replaced), missing. It reads both directly,
+also while pinflow runs on them; compaction and expiry are done by the process that commits.`,
+		Args: arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.withStores(cmd.Context(), flags, func(s *app.Stores) error {
+				tables, err := s.Tables(cmd.Context())
+				if err != nil {
+					return err
+				}
+				out := sheet{
+					columns: []string{"table", "rows", "files", "commit", "snapshot", "uncommitted", "state", "note"},
+					right:   []bool{false, true, true, true, true, true},
+				}
+				for _, t := range tables {
+					out.rows = append(out.rows, []any{t.Name, t.Rows, t.Files, t.Commit, t.Snapshot, t.Uncommitted, t.State, t.Note})
+				}
+				return c.print(out)
+			})
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
