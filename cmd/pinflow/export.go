@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pinflow/pinflow/internal/app"
+	"github.com/pinflow/pinflow/internal/lake"
 )
 
 // withStores opens ledger and lake of the project for fn.
@@ -91,7 +92,9 @@ func (c *cli) lakeCommand() *cobra.Command {
 		Use: "lake", Short: "The Iceberg tables: what they hold", Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(c.lakeStatus())
+	cmd.AddCommand(c.lakeStatus(),
+		c.lakeMaintain(lake.Compact, "compact [TABLE]", "Merge small files of a day, sorted by event time"),
+		c.lakeMaintain(lake.Expire, "expire [TABLE]", "Drop old snapshots and the files that only they name"))
 	return cmd
 }
 
@@ -102,7 +105,7 @@ func (c *cli) lakeStatus() *cobra.Command {
 		Short: "Show each table beside what the ledger says of it",
 		Long: `Show rows, files and newest commit of each table, and whether ledger and table agree: ok, committing (a
 commit is under way), differs (one of them was restored or replaced), missing. It reads both directly,
-also while pinflow runs on them; compaction and expiry are done by the process that commits.`,
+also while pinflow runs on them.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withStores(cmd.Context(), flags, func(s *app.Stores) error {
@@ -116,6 +119,38 @@ also while pinflow runs on them; compaction and expiry are done by the process t
 				}
 				for _, t := range tables {
 					out.rows = append(out.rows, []any{t.Name, t.Rows, t.Files, t.Commit, t.Snapshot, t.Uncommitted, t.State, t.Note})
+				}
+				return c.print(out)
+			})
+		},
+	}
+	flags.add(cmd)
+	return cmd
+}
+
+func (c *cli) lakeMaintain(kind, use, short string) *cobra.Command {
+	flags := &settingFlags{}
+	cmd := &cobra.Command{
+		Use: use, Short: short,
+		Long: short + `, in every table or the one named. The process that commits to the lake does so by itself; this
+is for when none runs, and is refused (exit code 4) while one does.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			table := ""
+			if len(args) > 0 {
+				table = args[0]
+			}
+			return c.withStores(cmd.Context(), flags, func(s *app.Stores) error {
+				done, err := s.Maintain(cmd.Context(), kind, table)
+				if err != nil {
+					return err
+				}
+				out := sheet{
+					columns: []string{"table", "rewrites", "files_in", "files_out", "rows", "expired", "files"},
+					right:   []bool{false, true, true, true, true, false, true},
+				}
+				for _, m := range done {
+					out.rows = append(out.rows, []any{m.Table, m.Rewrites, m.In, m.Out, m.Rows, m.Expired, m.FilesAfter})
 				}
 				return c.print(out)
 			})

@@ -17,7 +17,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/pinflow/pinflow/internal/batch"
 	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/days"
 	"github.com/pinflow/pinflow/internal/export"
@@ -286,4 +288,18 @@ func (s *Stores) Tables(ctx context.Context) ([]TableState, error) {
 
 func sameIntent(a, b *ledger.Intent) bool {
 	return a == nil && b == nil || a != nil && b != nil && a.N == b.N && a.Open == b.Open
+}
+
+// Maintain merges small files or drops old snapshots, of one table or ("") all.
+func (s *Stores) Maintain(ctx context.Context, kind, table string) ([]batch.Maintained, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("naming this process: %w", err)
+	}
+	owner := fmt.Sprintf("lake %s:%s:%d", kind, host, os.Getpid())
+	c, err := batch.NewCommitter(batch.CommitterConfig{Owner: owner}, s.log, batch.NewMetrics(prometheus.NewRegistry()), s.ledger, s.lake)
+	if err != nil {
+		return nil, err
+	}
+	return c.Maintain(ctx, kind, table)
 }

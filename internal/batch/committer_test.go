@@ -275,3 +275,34 @@ func epochOf(b *bench) int64 {
 	}
 	return epochs["pin"]
 }
+
+// Maintenance by hand leaves every row once, and is refused while somebody else commits.
+func TestMaintainByHand(t *testing.T) { testbed.Everywhere(t, maintainByHand) }
+
+func maintainByHand(t *testing.T, p testbed.Place) {
+	b := newBench(t, p, 120)
+	b.read()
+	busy, err := b.led.Acquire(t.Context(), "lake:pin", "somebody", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.committer("hand", b.led, b.lake).Maintain(t.Context(), lake.Compact, "pin"); fault.CodeOf(err) != "lease_held" {
+		t.Errorf("while somebody commits: %v", err)
+	}
+	if err := b.led.Release(t.Context(), busy); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second finds nothing to do
+		for _, kind := range []string{lake.Compact, lake.Expire} {
+			done, err := b.committer("hand", b.led, b.lake).Maintain(t.Context(), kind, "")
+			if err != nil || len(done) != 2 || done[1].Table != "pin" || done[1].FilesAfter == 0 {
+				t.Fatalf("%s: %+v, %v", kind, done, err)
+			}
+		}
+	}
+	b.settle()
+	b.verify()
+	if _, err := b.committer("hand", b.led, b.lake).Maintain(t.Context(), lake.Expire, "nope"); fault.CodeOf(err) != "no_table" {
+		t.Errorf("an unknown table: %v", err)
+	}
+}

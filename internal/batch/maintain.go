@@ -1,0 +1,94 @@
+package batch
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/lake"
+	"github.com/pinflow/pinflow/internal/ledger"
+)
+
+// Maintained is what one run of maintenance did to a table.
+type Maintained struct {
+	Table      string
+	Rewrites   int
+	In, Out    int   // files before and after
+	Rows       int64 // in them
+	Expired    bool
+	FilesAfter int64
+}
+
+// Maintain commits what is sealed, then merges small files until nothing is worth it, or with kind
+// lake.Expire drops old snapshots, in every table or the one named. It ends its own run: the committer is not for Run
+// afterwards. fault.Lost lease_held: a running process commits to the table, and maintains it.
+func (c *Committer) Maintain(ctx context.Context, kind, table string) ([]Maintained, error) {
+	c.work.ended = true // rewrites are made here, one after the other
+	defer c.release(context.WithoutCancel(ctx))
+	if err := c.reload(ctx); err != nil {
+		return nil, err
+	}
+	var all []Maintained
+	for _, t := range c.tables {
+		if table != "" && t.Name != table {
+			continue
+		}
+		m, err := c.maintain(ctx, kind, t)
+		if err != nil {
+			return all, fmt.Errorf("maintaining table %s: %w", t.Name, err)
+		}
+		all = append(all, *m)
+	}
+	if table != "" && len(all) == 0 {
+		return nil, fault.New(fault.Config, "no_table", "the lake has no table %s", table).
+			WithAdvice("see those there are with: pinflow lake status")
+	}
+	return all, nil
+}
+
+func (c *Committer) maintain(ctx context.Context, kind string, t *kept) (*Maintained, error) {
+	m := &Maintained{Table: t.Name}
+	lease, err := c.must(ctx, t.Name)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.keep(ctx, lease, t); err != nil {
+		return nil, err
+	}
+	if kind == lake.Expire {
+		if err := c.do(ctx, lease, t, lake.Expire); err != nil {
+			return nil, err
+		}
+		m.Expired = true
+	}
+	for kind == lake.Compact {
+		r, err := c.lake.Rewrite(ctx, t.Name, c.cfg.Shape)
+		if err != nil {
+			return nil, err
+		}
+		if r == nil {
+			break
+		}
+		c.work.ready[t.Name] = &waiting{Rewrite: r}
+		if lease, err = c.must(ctx, t.Name); err != nil { // it took a while
+			return nil, err
+		}
+		if err := c.replace(ctx, lease, t); err != nil {
+			return nil, err
+		}
+		m.Rewrites, m.In, m.Out, m.Rows = m.Rewrites+1, m.In+len(r.Inputs), m.Out+len(r.Files), m.Rows+r.Rows
+	}
+	head, err := c.lake.Head(ctx, t.Name)
+	m.FilesAfter = head.Files
+	return m, err
+}
+
+// must holds the table's lease or says who does.
+func (c *Committer) must(ctx context.Context, table string) (ledger.Lease, error) {
+	lease, ok, err := c.hold(ctx, "lake:"+table)
+	if err == nil && !ok {
+		err = fault.New(fault.Lost, "lease_held", "another process commits to table %s, and keeps it in shape by itself", table).
+			WithAdvice("stop it first, or leave it to it").WithExit(fault.ExitConflict)
+	}
+	return lease, err
+}
