@@ -62,8 +62,12 @@ func (p *parts) openLog(ctx context.Context) error {
 func (p *parts) openBroker(ctx context.Context) error {
 	s := p.cfg.Project.Settings
 	var err error
+	var login *kafkalog.Login
+	if sasl := s.Log.SASL; sasl.Mechanism != "" {
+		login = &kafkalog.Login{Mechanism: sasl.Mechanism, User: sasl.Username, Password: sasl.Password}
+	}
 	p.broker, err = kafkalog.OpenBroker(ctx, kafkalog.BrokerConfig{
-		Dir: filepath.Join(s.Data, "log"), Listen: s.Log.Listen, Cap: s.Log.Cap,
+		Dir: filepath.Join(s.Data, "log"), Listen: s.Log.Listen, Cap: s.Log.Cap, Login: login, Advertise: s.Log.Advertise,
 		ListenFn: func(_, addr string) (net.Listener, error) {
 			return listen(p.cfg.Listen, addr, p.cfg.Project.Chosen("log.listen"), "Kafka clients", "--log-listen", p.log)
 		},

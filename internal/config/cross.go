@@ -223,9 +223,11 @@ func (l *loader) addresses(p *Project) {
 	if len(s.Log.Brokers) > 0 {
 		l.setting(p, "log.brokers", "log.brokers is for log.kind kafka; the embedded broker is its own", "")
 	}
-	if s.Log.Listen != "" && !Loopback(s.Log.Listen) {
-		l.setting(p, "log.listen", fmt.Sprintf("%s can be reached from other hosts and the embedded broker asks nobody who they are", s.Log.Listen), "an address of this host alone, like 127.0.0.1:9092")
+	l.login(p)
+	if s.Log.TLS != (TLS{}) {
+		l.setting(p, "log.tls.enabled", "log.tls is for log.kind kafka: the embedded broker's port speaks no TLS", "")
 	}
+	l.kafkaPort(p)
 	switch {
 	case !sameAddress(s.Listen, s.Log.Listen):
 	case p.Chosen("log.listen"):
@@ -251,6 +253,26 @@ func (l *loader) login(p *Project) {
 	}
 	if (tls.CertFile == "") != (tls.KeyFile == "") {
 		l.setting(p, "log.tls.cert_file", "log.tls needs cert_file and key_file together", "")
+	}
+}
+
+// kafkaPort lets the embedded broker's port be reached from other hosts only with a log-in that sends no
+// password over the wire.
+func (l *loader) kafkaPort(p *Project) {
+	s := &p.Settings.Log
+	if s.Listen == "" || Loopback(s.Listen) {
+		return
+	}
+	switch s.SASL.Mechanism {
+	case "":
+		l.setting(p, "log.listen", fmt.Sprintf("%s can be reached from other hosts and the embedded broker asks nobody who they are", s.Listen), "log.sasl with scram-sha-512, or an address of this host alone, like 127.0.0.1:9092")
+	case "plain":
+		l.setting(p, "log.sasl.mechanism", fmt.Sprintf("%s can be reached from other hosts, and plain sends the password as it is", s.Listen), "scram-sha-256, scram-sha-512")
+	}
+	if host, _, err := net.SplitHostPort(s.Listen); s.Advertise == "" && err == nil {
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			l.setting(p, "log.listen", fmt.Sprintf("%s is every address of this host: clients have to be told one", s.Listen), "log.advertise: HOST:PORT")
+		}
 	}
 }
 

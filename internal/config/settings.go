@@ -44,13 +44,15 @@ type Keys struct {
 
 // Log says where events are kept until both units have them.
 type Log struct {
-	Kind    string   `json:"kind"`   // embedded | kafka
-	Listen  string   `json:"listen"` // Kafka port of the embedded broker
-	Cap     int64    `json:"cap"`    // bytes
-	Brokers []string `json:"brokers"`
-	Group   string   `json:"group"` // consumer groups are GROUP-live and GROUP-batch
-	SASL    SASL     `json:"sasl"`
-	TLS     TLS      `json:"tls"`
+	Kind   string `json:"kind"`   // embedded | kafka
+	Listen string `json:"listen"` // Kafka port of the embedded broker
+	// Advertise is where clients of the embedded broker are told to connect to; "": Listen.
+	Advertise string   `json:"advertise"`
+	Cap       int64    `json:"cap"` // bytes
+	Brokers   []string `json:"brokers"`
+	Group     string   `json:"group"` // consumer groups are GROUP-live and GROUP-batch
+	SASL      SASL     `json:"sasl"`
+	TLS       TLS      `json:"tls"`
 
 	ReplicationFactor int           `json:"replication_factor"` // of topics that pinflow makes; 0: the cluster's default
 	Retention         time.Duration `json:"retention"`          // of topics that pinflow makes; 0: the cluster's default
@@ -62,7 +64,7 @@ const (
 	Kafka    = "kafka"
 )
 
-// SASL is the log-in at a Kafka cluster.
+// SASL is the log-in at a Kafka cluster, or what clients of the embedded broker's port have to know.
 type SASL struct {
 	Mechanism string `json:"mechanism"` // plain | scram-sha-256 | scram-sha-512
 	Username  string `json:"username"`

@@ -112,13 +112,14 @@ func settingsTable() *shape {
 func logTable() *shape {
 	return obj(
 		key{name: "kind", doc: "embedded: the broker inside the process; kafka: an Apache Kafka cluster.", shape: enum("embedded", "kafka"), def: "embedded"},
-		key{name: "listen", doc: "Kafka port of the embedded broker.", shape: addrShape, def: "127.0.0.1:9092"},
+		key{name: "listen", doc: "Kafka port of the embedded broker; on an address that other hosts reach, log.sasl is asked for.", shape: addrShape, def: "127.0.0.1:9092"},
+		key{name: "advertise", doc: "Address of the embedded broker that its clients are told; default: log.listen.", shape: addrShape},
 		key{name: "cap", doc: "Most bytes that the embedded log may take.", shape: sizeShape, def: "512MiB"},
 		key{name: "brokers", doc: "Seed brokers of a Kafka cluster.", shape: listOf(addrShape)},
 		key{name: "group", doc: "Consumer groups of the units are GROUP-live and GROUP-batch; two deployments on one cluster need two.", shape: &shape{kind: text, pattern: topicRE, says: "letters, digits, dot, _ and -"}, def: "pinflow"},
 		key{name: "replication_factor", doc: "Copies of the topics that pinflow makes on a Kafka cluster; default: the cluster's.", shape: &shape{kind: integer, min: bound(1), max: bound(32)}},
 		key{name: "retention", doc: "How long a Kafka cluster keeps the records of the topics that pinflow makes; default: the cluster's.", shape: spanShape},
-		key{name: "sasl", doc: "Log-in at the Kafka cluster.", shape: obj(
+		key{name: "sasl", doc: "Log-in at the Kafka cluster; with the embedded broker, what clients of its Kafka port have to know.", shape: obj(
 			key{name: "mechanism", doc: "How to log in.", shape: enum("plain", "scram-sha-256", "scram-sha-512")},
 			key{name: "username", doc: "Name to log in with.", shape: textShape},
 			key{name: "password", doc: "Password, from the environment or a file.", shape: textShape, secret: true, byFile: true},

@@ -23,10 +23,13 @@ import (
 
 // BrokerConfig configures the embedded broker. Zero values mean the defaults named.
 type BrokerConfig struct {
-	Dir     string // data folder; the caller holds its lock
-	Listen  string // Kafka port, loopback only; "": no port, in-process clients only
-	Cap     int64  // bytes of log beyond which producers are refused; 512 MiB
-	MinFree int64  // bytes of disk to leave free; 64 MiB, -1: none
+	Dir    string // data folder; the caller holds its lock
+	Listen string // Kafka port; "": no port, in-process clients only. Loopback only, unless clients log in
+	Login  *Login // what clients of the Kafka port have to know; nil: nothing
+	// Advertise is the address that clients are told to connect to; "": that of the port.
+	Advertise string
+	Cap       int64 // bytes of log beyond which producers are refused; 512 MiB
+	MinFree   int64 // bytes of disk to leave free; 64 MiB, -1: none
 
 	SegmentBytes int64         // truncation frees whole segments; a 64th of Cap, 64 KiB to 8 MiB
 	MaxBatch     int32         // bytes of one record batch; 8 MiB
@@ -100,7 +103,7 @@ const measureEvery = 100 * time.Millisecond
 // fault.Corrupt when a segment is damaged elsewhere than at its end.
 func OpenBroker(ctx context.Context, cfg BrokerConfig, log *slog.Logger) (*Broker, error) {
 	cfg.setDefaults()
-	if err := checkLoopback(cfg.Listen); err != nil {
+	if err := checkLoopback(cfg.Listen); err != nil && cfg.Login == nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
@@ -124,6 +127,9 @@ func OpenBroker(ctx context.Context, cfg BrokerConfig, log *slog.Logger) (*Broke
 			return nil, fault.New(fault.Config, "port_taken", "listening on %s for Kafka clients: %w", cfg.Listen, err)
 		}
 		addr = outer.Addr()
+		if cfg.Advertise != "" {
+			addr = advertised(cfg.Advertise)
+		}
 	}
 	b.inner = newMemListener(addr)
 	if err := b.start(ctx, outer); err != nil {
@@ -361,6 +367,12 @@ func syncFolder(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// advertised is an address by name.
+type advertised string
+
+func (a advertised) Network() string { return "tcp" }
+func (a advertised) String() string  { return string(a) }
+
 func checkLoopback(addr string) error {
 	if addr == "" {
 		return nil
@@ -376,7 +388,7 @@ func checkLoopback(addr string) error {
 		return nil
 	}
 	return fault.New(fault.Config, "kafka_port_open", "log.listen %s is not a loopback address and the port has no SASL", addr).
-		WithAdvice("Use 127.0.0.1, or an Apache Kafka with log.kind: kafka")
+		WithAdvice("Set log.sasl, use 127.0.0.1, or an Apache Kafka with log.kind: kafka")
 }
 
 // brokerLogger passes kfake's warnings on.

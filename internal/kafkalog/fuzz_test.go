@@ -31,7 +31,7 @@ func FuzzScreen(f *testing.F) {
 		raw := binary.BigEndian.AppendUint16(nil, uint16(key))
 		raw = binary.BigEndian.AppendUint16(raw, uint16(version))
 		raw = withSize(append(append(raw, 0, 0, 0, 1), body...))
-		v, err := g.screen(raw)
+		v, err := g.screen(raw, nil)
 		if err != nil || v.forward == nil {
 			return
 		}

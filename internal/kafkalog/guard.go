@@ -23,6 +23,7 @@ type guard struct {
 	log  *slog.Logger
 	keys map[int16]keyRange
 	mem  *semaphore.Weighted // bytes that requests in hand may take
+	door *doorman            // nil: nobody has to log in
 
 	wg    sync.WaitGroup
 	ctx   context.Context //nolint:containedctx // ends with the guard, which is closed by close
@@ -42,6 +43,12 @@ func newGuard(ctx context.Context, b *Broker, ln net.Listener) (*guard, error) {
 	g := &guard{
 		b: b, ln: ln, log: b.log, keys: keys, mem: semaphore.NewWeighted(guardMemory),
 		conns: make(map[net.Conn]struct{}),
+	}
+	if l := b.cfg.Login; l != nil {
+		if g.door, err = newDoorman(l); err != nil {
+			return nil, err
+		}
+		g.keys[int16(kmsg.SASLHandshake)], g.keys[int16(kmsg.SASLAuthenticate)] = keyRange{1, 1}, keyRange{0, 2}
 	}
 	g.ctx, g.stop = context.WithCancel(context.WithoutCancel(ctx))
 	return g, nil
@@ -138,8 +145,12 @@ func (g *guard) serve(c net.Conn) {
 			g.log.Debug("a Kafka client was closed", "client", c.RemoteAddr(), "err", err)
 		}
 	})
+	var v *visitor
+	if g.door != nil {
+		v = &visitor{d: g.door}
+	}
 	for f := range frames {
-		err := g.relay(c, back, f.raw)
+		err := g.relay(c, back, f.raw, v)
 		g.mem.Release(f.weight)
 		if err != nil {
 			g.log.Debug("a Kafka client was closed", "client", c.RemoteAddr(), "err", err)
@@ -218,8 +229,8 @@ func (g *guard) charge(key int16, size int64) (limit, weight int64) {
 }
 
 // relay screens one request, passes it on and its answer back, or answers it itself.
-func (g *guard) relay(c, back net.Conn, raw []byte) error {
-	v, err := g.screen(raw)
+func (g *guard) relay(c, back net.Conn, raw []byte, who *visitor) error {
+	v, err := g.screen(raw, who)
 	if err != nil {
 		return err
 	}
@@ -228,8 +239,10 @@ func (g *guard) relay(c, back net.Conn, raw []byte) error {
 		return err
 	}
 	if v.reply != nil {
-		_, err := c.Write(v.reply)
-		return err
+		if _, err := c.Write(v.reply); err != nil || who == nil || !who.out {
+			return err
+		}
+		return fmt.Errorf("%w: the log-in failed", errFrame)
 	}
 	if v.forward == nil {
 		return nil

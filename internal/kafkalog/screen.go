@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kbin"
@@ -107,7 +108,7 @@ type request struct {
 }
 
 // screen judges one whole frame whose key and version are known to be served.
-func (g *guard) screen(raw []byte) (verdict, error) {
+func (g *guard) screen(raw []byte, who *visitor) (verdict, error) {
 	key, version := int16(binary.BigEndian.Uint16(raw[4:])), int16(binary.BigEndian.Uint16(raw[6:]))
 	r := request{raw: raw, key: kmsg.Key(key), corr: int32(binary.BigEndian.Uint32(raw[8:]))}
 	if r.key == kmsg.ApiVersions && version > g.keys[key].max {
@@ -116,6 +117,9 @@ func (g *guard) screen(raw []byte) (verdict, error) {
 	if err := r.parseHeader(version); err != nil {
 		return verdict{}, err
 	}
+	if who != nil && !who.inside && r.key != kmsg.ApiVersions && !ofLogin(key) {
+		return verdict{}, fmt.Errorf("%w: %s before the log-in", errFrame, kmsg.NameForKey(key))
+	}
 	if r.key == kmsg.Produce {
 		if err := walkProduce(raw[r.body:], version); err != nil {
 			return verdict{}, err
@@ -123,6 +127,11 @@ func (g *guard) screen(raw []byte) (verdict, error) {
 	}
 	if err := r.parse(); err != nil {
 		return verdict{}, err
+	}
+	if who != nil {
+		if v, handled := who.screen(&r); handled {
+			return v, nil
+		}
 	}
 	if refused(r.key) {
 		return r.answer(refusal(r.kreq)), nil
@@ -207,6 +216,16 @@ func (g *guard) trimVersions(version int16) func([]byte) ([]byte, error) {
 		kept := resp.ApiKeys[:0]
 		for _, k := range resp.ApiKeys {
 			if _, ok := g.keys[k.ApiKey]; ok {
+				kept = append(kept, k)
+			}
+		}
+		if g.door != nil { // which the broker itself does not serve
+			kept = slices.DeleteFunc(kept, func(k kmsg.ApiVersionsResponseApiKey) bool { return ofLogin(k.ApiKey) })
+			for _, key := range []int16{int16(kmsg.SASLHandshake), int16(kmsg.SASLAuthenticate)} {
+				k := kmsg.NewApiVersionsResponseApiKey()
+				// Version 0 of the handshake is refused: what follows it has no frame. But librdkafka believes
+				// in a log-in only where it is named, and then uses 1.
+				k.ApiKey, k.MinVersion, k.MaxVersion = key, 0, g.keys[key].max
 				kept = append(kept, k)
 			}
 		}
