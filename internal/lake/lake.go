@@ -131,7 +131,7 @@ func Mismatch(table string, h Head, last *ledger.Intent) error {
 		knows = fmt.Sprintf("commit %d (%s)", last.N, last.ID)
 	}
 	return fault.New(fault.Config, "lake_mismatch", "table %s is at commit %d (%s), the ledger's newest is %s", table, h.Seq, h.CommitID, knows).
-		WithAdvice("restore ledger and lake from the same moment, or build a new ledger from the lake with: pinflow lake adopt")
+		WithAdvice("restore log, ledger and lake from one backup; nothing was written")
 }
 
 // Landed says what a commit did, read from the manifests that it wrote.

@@ -187,7 +187,7 @@ func (x *tx) closedBefore(ctx context.Context, in *ledger.Intent) error {
 	found, err := x.one(ctx, []any{&id}, "SELECT id FROM lake_intents WHERE table_name = ? AND n = ?", in.Table, in.N)
 	if err == nil && (!found || id != in.ID) {
 		err = fault.New(fault.Corrupt, "intent_unknown", "the ledger has no commit %d with id %s (its id is %q)", in.N, in.ID, id).
-			WithAdvice("stop every batch unit and run: pinflow lake adopt")
+			WithAdvice("stop every batch unit, then restore log, ledger and lake from one backup")
 	}
 	return err
 }

@@ -128,7 +128,7 @@ func checkSQLite(ctx context.Context, d *DB, abs string) error {
 
 func ledgerCorrupt(path string, err error) error {
 	return fault.New(fault.Corrupt, "ledger_corrupt", "the ledger file %s is damaged: %w", path, err).
-		WithAdvice("keep the file, then restore a backup, or move it away and run: pinflow lake adopt")
+		WithAdvice("keep the file, then restore log, ledger and lake from one backup")
 }
 
 // classifySQLite sorts SQLite's result codes (https://www.sqlite.org/rescode.html).
