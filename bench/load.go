@@ -21,6 +21,7 @@ type load struct {
 	addr, path string
 	conns      int
 	batch      int           // events a request
+	array      bool          // a JSON array instead of lines
 	rate       float64       // events a second; 0: each connection sends when it has its answer
 	duration   time.Duration // bounds on what is sent
 	events     int64         // 0: none
@@ -47,15 +48,22 @@ type request struct {
 func (l *load) prepare(pins []template, from int) *request {
 	var body bytes.Buffer
 	var at []int
-	for i := range l.batch {
-		at = append(at, body.Len())
-		body.Write(pins[(from+i)%len(pins)])
-		body.WriteByte('\n')
+	begin, between, end, kind := "", "\n", "\n", "application/x-ndjson"
+	if l.array {
+		begin, between, end = "[", ",", "]"
 	}
-	kind := "application/x-ndjson"
-	if l.batch == 1 {
+	if l.array || l.batch == 1 {
 		kind = "application/json"
 	}
+	body.WriteString(begin)
+	for i := range l.batch {
+		if i > 0 {
+			body.WriteString(between)
+		}
+		at = append(at, body.Len())
+		body.Write(pins[(from+i)%len(pins)])
+	}
+	body.WriteString(end)
 	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", l.path, l.addr, kind, body.Len())
 	r := &request{bytes: append([]byte(head), body.Bytes()...), at: at}
 	for i := range r.at {
