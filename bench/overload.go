@@ -14,7 +14,7 @@ import (
 
 var overloadBench = bench{
 	name: "overload", title: "many times more than the front door may hold",
-	how: "The real binary with `limits.in_flight` of 1 MiB. First 8 connections post batches of 100 real pins (about 0.1 MB each), which fits; then 256 connections, each coming back 20 ms after it was refused: 25 times as many bytes as may be in hand. Memory and goroutines are looked at every 100 ms; `afterwards` is 3 s after the load ended.",
+	how: "The real binary with `limits.body` and `limits.in_flight` of 1 MiB. First 8 connections post batches of 100 real pins (about 0.1 MB each), which fits; then 256 connections, each coming back 20 ms after it was refused: 25 times as many bytes as may be in hand. Memory and goroutines are looked at every 100 ms; `afterwards` is 3 s after the load ended.",
 	run: runOverload,
 }
 
@@ -25,7 +25,7 @@ const (
 )
 
 func runOverload(ctx context.Context, e *env) (_ []figure, err error) {
-	s, err := e.up(ctx, filepath.Join(e.dir, "data"), "PINFLOW_LIMITS_IN_FLIGHT=1MiB", "PINFLOW_LOG_CAP=8GiB")
+	s, err := e.up(ctx, filepath.Join(e.dir, "data"), "PINFLOW_LIMITS_BODY=1MiB", "PINFLOW_LIMITS_IN_FLIGHT=1MiB", "PINFLOW_LOG_CAP=8GiB")
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ var pipelineBench = bench{
 const pipelineFor = 20 * time.Second
 
 func runPipeline(ctx context.Context, e *env) ([]figure, error) {
-	s, err := e.up(ctx, filepath.Join(e.dir, "data"))
+	s, err := e.up(ctx, filepath.Join(e.dir, "data"), "PINFLOW_LOG_CAP=4GiB")
 	if err != nil {
 		return nil, err
 	}
