@@ -65,6 +65,9 @@ func (p *parts) open(ctx context.Context) error {
 		return err
 	}
 	p.onClose(p.folder.close)
+	if err := p.noOrphan(ctx); err != nil {
+		return p.explain(err)
+	}
 	if p.ledger, err = sqlledger.Open(ctx, s.Ledger.DSN, p.log); err != nil {
 		return p.explain(fmt.Errorf("opening the ledger: %w", err))
 	}
@@ -73,10 +76,9 @@ func (p *parts) open(ctx context.Context) error {
 		return p.explain(err)
 	}
 	if units.Batch || units.Serve {
-		if p.lake, err = icelake.Open(ctx, lakeConfig(s, p.log)); err != nil {
-			return p.explain(fmt.Errorf("opening the lake: %w", err))
+		if err := p.openLake(ctx); err != nil {
+			return p.explain(err)
 		}
-		p.onClose(p.lake.Close)
 	}
 	if err := p.openLog(ctx); err != nil {
 		return p.explain(err)
@@ -97,6 +99,18 @@ func (p *parts) open(ctx context.Context) error {
 		return p.openDoor(ctx)
 	}
 	return nil
+}
+
+// openLake opens the lake, if it is the one that the ledger knows.
+func (p *parts) openLake(ctx context.Context) (err error) {
+	if err := p.noAmnesia(ctx); err != nil {
+		return err
+	}
+	if p.lake, err = icelake.Open(ctx, lakeConfig(p.cfg.Project.Settings, p.log)); err != nil {
+		return fmt.Errorf("opening the lake: %w", err)
+	}
+	p.onClose(p.lake.Close)
+	return p.agree(ctx)
 }
 
 // address is where this process listens. The project's address is that of the front door and the page: a

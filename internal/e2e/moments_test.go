@@ -56,6 +56,21 @@ func partsOfDifferentMoments(t *testing.T, env []string, parts map[string]string
 			}
 		})
 	}
+	for part, says := range map[string]string{"ledger.db": "its ledger", "lake/catalog.db": "catalog"} {
+		t.Run("no "+part, func(t *testing.T) {
+			replace(t, newer, dir)
+			gone := filepath.Join(dir, filepath.FromSlash(part))
+			for _, file := range []string{gone, gone + "-wal", gone + "-shm"} {
+				if err := os.RemoveAll(file); err != nil {
+					t.Fatal(err)
+				}
+			}
+			refusedIn(t, env, 3, []string{says, "is gone", "restore"}, "up", "--data", dir, "--listen", freePort(t), "--log-listen", freePort(t))
+			if _, err := os.Stat(gone); err == nil {
+				t.Errorf("%s was made anew", part)
+			}
+		})
+	}
 	replace(t, newer, dir) // all of one moment, it goes on
 	s = startIn(t, env, dir)
 	s.post("pin", 1)

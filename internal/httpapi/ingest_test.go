@@ -389,6 +389,16 @@ func TestKafkaRESTNeverHides(t *testing.T) {
 	if got.Code != 207 || got.Body.String() != want {
 		t.Errorf("%d %s", got.Code, got.Body)
 	}
+	// A dead letter is durable and never in a metric: to a client that looks at the status alone it failed.
+	w.ingest = func(_ string, _ []byte, _ collect.Options) (*collect.Result, error) {
+		return &collect.Result{DeadLettered: 1, Results: []collect.EventResult{
+			{Index: 0, ID: "a", Status: collect.DeadLettered, Code: "type_mismatch", Path: "/age", Message: "expected integer"},
+		}}, nil
+	}
+	got = ask(newAPI(t, w, Config{}), "POST", "/topics/pin", strings.NewReader(`{"records":[{"value":{}}]}`))
+	if got.Code != 422 || !strings.Contains(got.Body.String(), `"error_code":42206,"error":"type_mismatch: /age: expected integer"`) {
+		t.Errorf("%d %s", got.Code, got.Body)
+	}
 	w.ingest = nil
 	if got := ask(newAPI(t, w, Config{}), "POST", "/topics/pin", strings.NewReader(`{"records":[{"value":{}}]}`)); got.Code != 200 {
 		t.Errorf("a stored record got %d", got.Code)

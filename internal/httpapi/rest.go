@@ -239,7 +239,7 @@ func notRecords(err error) error {
 }
 
 // restOffset is what Kafka REST v2 says of a record. A dead-lettered one is durable, but lies in
-// another topic: it has no offset here and no error.
+// another topic, never in a metric: it has no offset here, and an error that says so.
 type restOffset struct {
 	Partition *int32  `json:"partition"`
 	Offset    *int64  `json:"offset"`
@@ -249,8 +249,9 @@ type restOffset struct {
 
 // Error codes of Kafka REST.
 const (
-	restNotStored = 50002 // Kafka error: send it again
-	restRefused   = 42205 // the record cannot be taken as it is
+	restNotStored    = 50002 // Kafka error: send it again
+	restRefused      = 42205 // the record cannot be taken as it is
+	restDeadLettered = 42206 // kept as a dead letter: sending it again changes nothing
 )
 
 // writeOffsets answers as Kafka REST v2 does, but never 200 when a record failed.
@@ -259,7 +260,7 @@ func writeOffsets(w http.ResponseWriter, r *http.Request, res *collect.Result, o
 	if status != http.StatusAccepted && status != http.StatusMultiStatus {
 		return writeResult(w, res, o)
 	}
-	offsets := make([]restOffset, n)
+	offsets, failed := make([]restOffset, n), 0
 	for i := range res.Results {
 		e := &res.Results[i]
 		if e.Index >= n {
@@ -268,17 +269,25 @@ func writeOffsets(w http.ResponseWriter, r *http.Request, res *collect.Result, o
 		switch to := &offsets[e.Index]; e.Status {
 		case collect.Accepted:
 			to.Partition, to.Offset = &e.Partition, &e.Offset
-		case collect.DeadLettered:
 		default:
 			code, text := restNotStored, e.Code+": "+e.Message
-			if e.Status == collect.Rejected {
+			switch e.Status {
+			case collect.Rejected:
 				code = restRefused
+			case collect.DeadLettered:
+				code, text = restDeadLettered, e.Code+": "+e.Path+": "+e.Message
 			}
 			to.ErrorCode, to.Error = &code, &text
+			failed++
 		}
 	}
-	if status == http.StatusAccepted {
+	switch {
+	case failed == 0:
 		status = http.StatusOK
+	case failed == n && status == http.StatusAccepted:
+		status = http.StatusUnprocessableEntity
+	default:
+		status = http.StatusMultiStatus
 	}
 	h := w.Header()
 	h.Set("Pinflow-Result", resultHeader(res))

@@ -76,8 +76,9 @@ func (c *compiler) name(path, name string) {
 		c.add(path, fmt.Sprintf("bad name %q", name), "use lower-case letters, digits and _, beginning with a letter")
 		return
 	}
-	if name == "time" {
-		c.add(path, `the name "time" is taken by the bucket's time`, "choose another")
+	if name == "time" || name == "state" || name == "complete_to" { // columns of answers
+		what := map[string]string{"time": "the bucket's time", "state": "the state of a point", "complete_to": "the time to which an answer is complete"}
+		c.add(path, fmt.Sprintf("the name %q is taken by %s", name, what[name]), "choose another")
 		return
 	}
 	if first, ok := c.names[name]; ok {

@@ -210,6 +210,7 @@ func TestProblems(t *testing.T) {
 			v.Measures[1].Agg, v.Measures[1].Expr, v.Measures[1].Percentile = "percentile", "category", new(0.5)
 		}},
 		{"measures[1].expr", "count_distinct_approx of list", "unnest", func(v *View) { v.Measures[1].Agg, v.Measures[1].Expr = "count_distinct_approx", "tag_list" }},
+		{"measures[0].name", `the name "state" is taken by the state of a point`, "", func(v *View) { v.Measures[0].Name, v.Measures[4].Denominator = "state", "state" }},
 		{"measures[0].name", `the name "time" is taken`, "", func(v *View) { v.Measures[0].Name, v.Measures[4].Denominator = "time", "time" }},
 		{"measures[0].format", `unknown format "percnt"`, `did you mean "percent"?`, func(v *View) { v.Measures[0].Format = "percnt" }},
 		{"measures[1].agg", "sum needs an expr", "", func(v *View) { v.Measures[1].Expr = "" }},
