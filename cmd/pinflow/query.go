@@ -24,12 +24,13 @@ type answer struct {
 	} `json:"points"`
 	Meta struct {
 		CompleteTo string             `json:"complete_to"` // null: nothing yet
+		From       string             `json:"from"`
+		To         string             `json:"to"`
 		Grain      string             `json:"grain"`
 		TimeZone   string             `json:"time_zone"`
 		Versions   map[string]string  `json:"versions"`
 		Coverage   []coverage         `json:"coverage"`
 		Approx     map[string]float64 `json:"approx"`
-		Revised    []json.RawMessage  `json:"revised"`
 		Warnings   []string           `json:"warnings"`
 	} `json:"meta"`
 }
@@ -83,7 +84,7 @@ are complete, and what is approximate or missing, to stderr (in json, ndjson and
 	fs.StringVar(&f.grain, "grain", "", "minute, hour, day, week, month or year (default: totals)")
 	fs.StringVar(&f.order, "order", "", "column to order by; -COLUMN for descending")
 	fs.StringVar(&f.asOf, "as-of", "", "complete: leave out points that are not")
-	fs.IntVar(&f.limit, "limit", 0, "most rows")
+	fs.IntVar(&f.limit, "limit", 0, "with --grain and --by: that many top groups, the rest as other; else most rows (default: all)")
 	return cmd
 }
 
@@ -106,6 +107,9 @@ func (f *queryFlags) values(view, zone string) url.Values {
 func (c *cli) query(cmd *cobra.Command, view string, f *queryFlags) error {
 	if f.asOf != "" && f.asOf != "complete" {
 		return usage(cmd, "unknown --as-of %q: the allowed word is complete", f.asOf)
+	}
+	if cmd.Flags().Changed("limit") && f.limit < 1 {
+		return usage(cmd, "--limit %d is not a number of rows or groups: it is 1 or more", f.limit)
 	}
 	server, err := c.client()
 	if err != nil {
@@ -141,9 +145,10 @@ func (a *answer) sheet(output string, zone *time.Location) sheet {
 		s.columns = append(s.columns, col.Name)
 		s.right = append(s.right, numeric(a, len(s.columns)-1))
 	}
-	s.columns = append(s.columns, "state")
-	if output != asTable {
-		s.columns = append(s.columns, "complete_to")
+	if output == asTable {
+		s.columns = append(s.columns, "state")
+	} else { // as the server's csv names them: a measure may be called state
+		s.columns = append(s.columns, "_state", "_complete_to")
 	}
 	for i, r := range a.Rows {
 		row := slices.Clone(r)
@@ -231,6 +236,9 @@ func numeric(a *answer, j int) bool {
 // footer says how far the numbers can be trusted.
 func (c *cli) footer(a *answer) {
 	parts := []string{plural(len(a.Rows), "row")}
+	if from, to := a.Meta.From, a.Meta.To; from != "" && to != "" {
+		parts = append(parts, "from "+shortTime(from, "", a.zone(c))+" to "+shortTime(to, "", a.zone(c)))
+	}
 	complete := "complete to: nothing yet"
 	if t, err := time.Parse(time.RFC3339Nano, a.Meta.CompleteTo); err == nil {
 		complete = "complete to " + t.In(a.zone(c)).Format("2006-01-02 15:04:05 MST")
@@ -250,9 +258,6 @@ func (c *cli) footer(a *answer) {
 	}
 	for _, name := range sorted(a.Meta.Approx) {
 		parts = append(parts, fmt.Sprintf("≈ %s ±%.1f %%", name, 100*a.Meta.Approx[name]))
-	}
-	if n := len(a.Meta.Revised); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d revised", n))
 	}
 	c.say("%s", strings.Join(parts, " · "))
 	for _, g := range a.Meta.Coverage {

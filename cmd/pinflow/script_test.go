@@ -87,7 +87,7 @@ const (
 	queryBody   = `{"columns":["time","category","posted","posters"],
 "rows":[["2026-11-22T00:00:00Z","travel",12,7],["2026-11-23T00:00:00Z",null,3,null]],
 "points":{"state":["complete","incomplete"]},
-"meta":{"complete_to":"2026-11-23T14:31:00Z","grain":"day","time_zone":"UTC","versions":{"pins":"8f3c21d0"},
+"meta":{"complete_to":"2026-11-23T14:31:00Z","from":"2026-11-20T00:00:00Z","to":"2026-11-24T00:00:00Z","grain":"day","time_zone":"UTC","versions":{"pins":"8f3c21d0"},
 "coverage":[{"from":"2026-11-20T00:00:00Z","to":"2026-11-22T00:00:00Z","source":"missing"}],
 "approx":{"posters":0.016},"revised":[],"warnings":["the day is not over"]}}`
 	viewBody = `{"name":"pins","stream":"pin","time_zone":"UTC","grain":"minute","version":"8f3c21d0aabb","state":"serving",

@@ -241,6 +241,9 @@ type line struct {
 
 func (t *table) write(a *Answer, maxRows int) error {
 	lines := t.lines()
+	if t.p.req.AsOf != "" && t.p.grain != calendar.None { // a total has no other point to leave: it keeps its state
+		lines = slices.DeleteFunc(lines, func(l line) bool { return l.state != stateComplete && l.state != stateRevised })
+	}
 	if p := t.p; p.req.Limit > 0 && (p.grain == calendar.None || len(p.by) == 0) && len(lines) > p.req.Limit {
 		lines = lines[:p.req.Limit]
 	}
