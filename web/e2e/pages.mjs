@@ -37,8 +37,7 @@ async function leads(page, path, act) {
 async function compare() {
   const page = await open(`/explore/${args.view}?from=now-15m`);
   await moved(page, null);
-  await page.keyboard.press('x');
-  await page.waitForURL(/compare=prev/);
+  await leads(page, /compare=prev/, () => page.keyboard.press('x'));
   await page.locator('.change').first().waitFor();
   await page.locator('.legend', { hasText: 'period before' }).first().waitFor();
   check(await drawn(page), 'the comparison is blank');
@@ -131,9 +130,10 @@ async function tail() {
   await fits(page, 'Live');
   await shot(page, 'live-light');
   await page.keyboard.press('p');
-  await page.locator('input[type=search]').fill('"category":"no such thing"');
-  await page.locator('input[type=search]').press('Enter');
-  await page.waitForURL(/q=/);
+  await leads(page, /q=/, async () => {
+    await page.locator('input[type=search]').fill('"category":"no such thing"');
+    await page.locator('input[type=search]').press('Enter');
+  });
   await page.getByText('No event that contains this has come yet.').waitFor();
   await page.context().close();
   const dark = await open('/live?stream=nothing', { scheme: 'dark' });
