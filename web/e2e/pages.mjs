@@ -37,7 +37,8 @@ async function leads(page, path, act) {
 async function compare() {
   const page = await open(`/explore/${args.view}?from=now-15m`);
   await moved(page, null);
-  await leads(page, /compare=prev/, () => page.keyboard.press('x'));
+  await page.keyboard.press('x');
+  await page.waitForURL(/compare=prev/);
   await page.locator('.change').first().waitFor();
   await page.locator('.legend', { hasText: 'period before' }).first().waitFor();
   check(await drawn(page), 'the comparison is blank');
@@ -130,10 +131,12 @@ async function tail() {
   await fits(page, 'Live');
   await shot(page, 'live-light');
   await page.keyboard.press('p');
-  await leads(page, /q=/, async () => {
-    await page.locator('input[type=search]').fill('"category":"no such thing"');
-    await page.locator('input[type=search]').press('Enter');
-  });
+  // what is typed stays while events come, each of which draws the page anew
+  await page.locator('input[type=search]').fill('"category":"no such thing"');
+  const newest = await page.locator('.tail tbody tr').first().innerText();
+  await page.waitForFunction((old) => document.querySelector('.tail tbody tr')?.innerText !== old, newest);
+  await page.locator('input[type=search]').press('Enter');
+  await page.waitForURL(/q=/);
   await page.getByText('No event that contains this has come yet.').waitFor();
   await page.context().close();
   const dark = await open('/live?stream=nothing', { scheme: 'dark' });

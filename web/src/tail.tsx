@@ -48,6 +48,8 @@ function Watch({ stream, streams, q, notices }: { stream: string; streams: strin
   const [sampled, sample] = useState<{ shown: number; of: number; at: number } | null>(null);
   const [machine, setMachine] = useState<Machine>(initial);
   const findBox = useRef<HTMLInputElement>(null);
+  const [typed, type] = useState(q); // each event draws the page anew: what is being typed must not go with it
+  useEffect(() => type(q), [q]);
   const path = `/v1/streams/${encodeURIComponent(stream)}/tail${q ? `?contains=${encodeURIComponent(q)}` : ''}`;
 
   useEffect(() => {
@@ -109,7 +111,7 @@ function Watch({ stream, streams, q, notices }: { stream: string; streams: strin
             ))}
           </select>
         </label>
-        <input ref={findBox} class="find narrow" type="search" placeholder="Only events that contain  /" aria-label="only events that contain" value={q} onChange={(e) => move({ q: e.currentTarget.value })} />
+        <input ref={findBox} class="find narrow" type="search" placeholder="Only events that contain  /" aria-label="only events that contain" value={typed} onInput={(e) => type(e.currentTarget.value)} onChange={(e) => move({ q: e.currentTarget.value })} />
         <div class="tools">
           <button class="toggle" onClick={() => set([])}>
             Clear
