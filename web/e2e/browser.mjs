@@ -77,18 +77,21 @@ export const moved = (page, was) =>
     return now !== '' && now !== was ? now : null;
   });
 
-/** nothing hangs out of the window to the right */
-export async function fits(page, what) {
-  const [wide, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-  check(wide <= window, `${what} is ${wide} pixels wide in a window of ${window}`);
-}
+/** nothing hangs out of the window to the right, once charts have followed a change of its size */
+export const fits = (page, what) =>
+  until(`${what} fits its window`, () => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
 
-/** whether anything is drawn on the first chart */
-export const drawn = (page) =>
+/** waits until something is drawn on the first chart */
+export const drawn = (page, what) => until(`${what} is drawn`, () => inked(page));
+
+// A copy is read: to read the canvas itself again and again is what Chromium warns of.
+const inked = (page) =>
   page.evaluate(() => {
     const c = document.querySelector('.plot canvas');
-    if (!(c instanceof HTMLCanvasElement) || c.width === 0) return false;
-    const { data } = c.getContext('2d').getImageData(0, 0, c.width, c.height);
+    if (!(c instanceof HTMLCanvasElement) || c.width === 0 || c.height === 0) return false;
+    const copy = new OffscreenCanvas(c.width, c.height).getContext('2d', { willReadFrequently: true });
+    copy.drawImage(c, 0, 0);
+    const { data } = copy.getImageData(0, 0, c.width, c.height);
     return data.some((v, i) => i % 4 === 3 && v > 0);
   });
 

@@ -4,7 +4,7 @@
 // A back-fill of the view has to have been started (pinflow backfill start pins).
 //
 //   node e2e/pages.mjs --url http://127.0.0.1:8080 [--view pins] [--out DIR]
-import { args, check, drawn, fits, moved, open, run, shot } from './browser.mjs';
+import { args, check, drawn, fits, moved, open, run, shot, until } from './browser.mjs';
 
 /** visits a page, waits for what it must show, and looks at it in light, dark and narrow */
 async function visit(name, path, wait) {
@@ -41,11 +41,11 @@ async function compare() {
   await page.waitForURL(/compare=prev/);
   await page.locator('.change').first().waitFor();
   await page.locator('.legend', { hasText: 'period before' }).first().waitFor();
-  check(await drawn(page), 'the comparison is blank');
+  await drawn(page, 'the comparison');
   await shot(page, 'compare-light');
   await page.keyboard.press('x');
   await page.locator('.change').first().waitFor({ state: 'detached' });
-  check(!/compare/.test(page.url()), 'x does not end the comparison');
+  await page.waitForURL((url) => !url.searchParams.has('compare'));
   await page.context().close();
 }
 
@@ -62,7 +62,7 @@ async function brush() {
   });
   await page.locator('.plot canvas').first().waitFor();
   await page.goBack();
-  check(/from=now-15m/.test(page.url()), 'Back does not go out of the zoom');
+  await page.waitForURL(/from=now-15m/);
   await page.context().close();
 }
 
@@ -174,10 +174,13 @@ await run(async () => {
   await visit('dashboard', '/dashboards/growth', async (page) => {
     await page.locator('.panel[data-state="ok"], .panel[data-state="partial"]').first().waitFor();
     await page.locator('.plot canvas').first().waitFor();
-    check((await page.locator('.dash-row > .panel').count()) === 5, 'the dashboard does not have its panels');
-    check(await drawn(page), 'the dashboard is blank');
-    const [left, right] = [await page.locator('.kind-bar .plot').first().boundingBox(), await page.locator('.kind-bar').first().boundingBox()];
-    check(left.width > right.width * 0.8, 'a chart does not fill its panel');
+    await until('the dashboard has its panels', async () => (await page.locator('.dash-row > .panel').count()) === 5);
+    await drawn(page, 'the dashboard');
+    await until('a chart fills its panel', () =>
+      page.evaluate(() => {
+        const [chart, panel] = ['.kind-bar .plot', '.kind-bar'].map((q) => document.querySelector(q)?.clientWidth ?? 0);
+        return panel > 0 && chart > panel * 0.8 && chart <= panel;
+      }));
     await page.locator('.ranking tbody tr').first().waitFor();
   });
   await visit('catalogue', '/catalogue', async (page) => {
