@@ -139,8 +139,13 @@ export async function get<T>(path: string, signal?: AbortSignal): Promise<Fetche
   return { body: (await r.json()) as T, at: Number.isNaN(at) ? Date.now() : at, etag: r.headers.get('ETag') };
 }
 
+let leaving = false;
+
 /** the session ended, or its key was revoked: the log-in leads back here */
 export function toLogin(): void {
+  if (leaving) return; // every request is refused at about the same time, and a second departure aborts the first
+  leaving = true;
+  addEventListener('pageshow', () => (leaving = false), { once: true }); // Back may bring this very page again
   location.assign(`/login?to=${encodeURIComponent(location.pathname + location.search)}`);
 }
 
