@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -36,25 +35,6 @@ func TestDefinitionsChangeUnderFire(t *testing.T) {
 	first := seed(t)
 	for n := range seeds {
 		inProcess(t, first+uint64(n))
-	}
-}
-
-const alone = "PINFLOW_SIM_ALONE"
-
-// inProcess runs the test that calls it in a process of its own: the Parquet library keeps decoders in a
-// pool for the whole process, and what was made in one bubble may not be used in another.
-func inProcess(t *testing.T, at uint64) {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=20m")
-	cmd.Env = append(os.Environ(), alone+"=1", fmt.Sprintf("PINFLOW_SEED=%d", at))
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("seed: PINFLOW_SEED=%d: %v\n%.8000s", at, err, out)
-	}
-	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "posts, ") {
-			t.Log(strings.TrimSpace(line))
-		}
 	}
 }
 
