@@ -11,7 +11,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/project"
@@ -27,15 +26,7 @@ func TestDefinitionsChangeUnderFire(t *testing.T) {
 	if os.Getenv("PINFLOW_SOAK") != "" {
 		seeds, changes = 5, 20
 	}
-	if os.Getenv(alone) != "" {
-		at := seed(t)
-		synctest.Test(t, func(t *testing.T) { newWorld(t, at).redefine(changes) })
-		return
-	}
-	first := seed(t)
-	for n := range seeds {
-		inProcess(t, first+uint64(n))
-	}
+	everySeed(t, seeds, func(w *world) { w.redefine(changes) })
 }
 
 // definitions are the texts that plan is sent.

@@ -26,12 +26,23 @@ import (
 // numbers, the counts add up, and no day was called complete too early.
 func TestDaysOfFaults(t *testing.T) {
 	prove.Invariant(t, "C1 C2 L1 L2 M1 D1 D2", prove.EmbeddedLog, prove.Disk, prove.SQLite)
-	first, seeds, hours := seed(t), 1, hours()
+	seeds, hours := 1, hours()
 	if os.Getenv("PINFLOW_SOAK") != "" {
 		seeds, hours = 20, 24*7
 	}
+	everySeed(t, seeds, func(w *world) { w.days(time.Duration(hours) * time.Hour) })
+}
+
+const alone = "PINFLOW_SIM_ALONE"
+
+// everySeed simulates a world for each of so many seeds, each in a process of its own, which runs the
+// calling test again: the Parquet library keeps decoders in a pool for the whole process, and what was
+// made in one bubble may not be used in another.
+func everySeed(t *testing.T, seeds int, simulate func(w *world)) {
+	t.Helper()
+	first := seed(t)
 	if os.Getenv(alone) != "" {
-		synctest.Test(t, func(t *testing.T) { newWorld(t, first).days(time.Duration(hours) * time.Hour) })
+		synctest.Test(t, func(t *testing.T) { simulate(newWorld(t, first)) })
 		return
 	}
 	for n := range seeds {
@@ -39,13 +50,9 @@ func TestDaysOfFaults(t *testing.T) {
 	}
 }
 
-const alone = "PINFLOW_SIM_ALONE"
-
-// inProcess runs the test that calls it in a process of its own: the Parquet library keeps decoders in a
-// pool for the whole process, and what was made in one bubble may not be used in another.
-//
-// When the race detector itself breaks down, a failed CHECK of its runtime and no report of a race, the
-// same seed runs once more: that crash says nothing of the pipeline.
+// inProcess runs the calling test for one seed. When the race detector itself breaks down, a failed CHECK
+// of its runtime and no report of a race, the same seed runs once more: that crash says nothing of the
+// pipeline.
 func inProcess(t *testing.T, at uint64) {
 	t.Helper()
 	out, err := runAlone(t, at)

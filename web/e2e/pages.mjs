@@ -45,7 +45,7 @@ async function compare() {
   await shot(page, 'compare-light');
   await page.keyboard.press('x');
   await page.locator('.change').first().waitFor({ state: 'detached' });
-  await page.waitForURL((url) => !url.searchParams.has('compare'));
+  await page.waitForURL((url) => !/compare/.test(url.href));
   await page.context().close();
 }
 

@@ -141,11 +141,16 @@ export async function get<T>(path: string, signal?: AbortSignal): Promise<Fetche
 
 let leaving = false;
 
+// Back may bring this very page again, as it was when it left
+const stay = (e: PageTransitionEvent) => {
+  if (e.persisted) leaving = false;
+};
+
 /** the session ended, or its key was revoked: the log-in leads back here */
 export function toLogin(): void {
   if (leaving) return; // every request is refused at about the same time, and a second departure aborts the first
   leaving = true;
-  addEventListener('pageshow', () => (leaving = false), { once: true }); // Back may bring this very page again
+  addEventListener('pageshow', stay);
   location.assign(`/login?to=${encodeURIComponent(location.pathname + location.search)}`);
 }
 
