@@ -148,7 +148,7 @@ func (f *EventResult) failed(err error) {
 	case fault.Transient:
 		f.Code, f.Message = "not_stored", "the log cannot be reached"
 		if fault.CodeOf(err) == "log_full" {
-			f.Message = "the log is full until the units have caught up"
+			f.Message = "the log is full: the units have to catch up, or its disk needs room"
 		}
 	default: // whatever cannot be said for sure
 		f.Code, f.Message = "unknown", "the log did not answer; sent again under its id, the event counts once"

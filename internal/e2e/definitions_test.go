@@ -29,7 +29,7 @@ func TestDefinitionsChangeUnderLoad(t *testing.T) {
 	must(t, "init", d.files)
 	stop := d.traffic(rate)
 	defer stop()
-	d.until(func() bool { return d.rows() > int64(2*rate) }, "nothing is in the lake")
+	d.s.until(func() bool { return d.rows() > int64(2*rate) }, "nothing is in the lake")
 	for k := range changes {
 		view := d.change(k)
 		d.apply(view)
@@ -58,15 +58,6 @@ func (d *definer) traffic(rate int) (stop func()) {
 		if cmd.ProcessState == nil {
 			_ = cmd.Process.Kill() // its truth is not looked at
 			_ = cmd.Wait()
-		}
-	}
-}
-
-func (d *definer) until(done func() bool, what string) {
-	d.t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !done(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			d.t.Fatalf("after two minutes: %s\n%s", what, d.s.tail())
 		}
 	}
 }
@@ -117,7 +108,7 @@ func (d *definer) change(k int) string {
 func (d *definer) apply(view string) {
 	d.t.Helper()
 	before := d.answer(view)
-	d.until(func() bool {
+	d.s.until(func() bool {
 		r := pinflow(d.t, d.files, "apply", "--yes", "--url", d.s.url())
 		if r.code != 0 && r.code != 4 && r.code != 7 { // its base moved, or the server is away
 			d.t.Fatalf("apply: exit code %d\n%s", r.code, r.stderr)

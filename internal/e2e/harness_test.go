@@ -145,6 +145,16 @@ func (s *server) ready() {
 	}
 }
 
+// until waits for something to become true.
+func (s *server) until(done func() bool, what string) {
+	s.t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); !done(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("after two minutes: %s\n%s", what, s.tail())
+		}
+	}
+}
+
 // kill ends the process with SIGKILL.
 func (s *server) kill() {
 	s.t.Helper()

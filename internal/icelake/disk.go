@@ -11,8 +11,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	iceio "github.com/apache/iceberg-go/io"
+
+	"github.com/pinflow/pinflow/internal/fault"
 )
 
 // fileSystem is what disk needs of an operating system, so that tests can fail or record each step.
@@ -96,13 +99,13 @@ func (d *disk) Create(name string) (iceio.FileWriter, error) {
 		return nil, err
 	}
 	if err := d.mkdirAll(filepath.Dir(path)); err != nil {
-		return nil, err
+		return nil, sortDisk(path, err)
 	}
 	f, err := d.os.Create(path)
 	if err != nil {
-		return nil, err
+		return nil, sortDisk(path, err)
 	}
-	w := &syncedWriter{file: f, buf: bufio.NewWriterSize(f, 64<<10), os: d.os, dir: filepath.Dir(path)}
+	w := &syncedWriter{file: f, buf: bufio.NewWriterSize(f, 64<<10), os: d.os, path: path, dir: filepath.Dir(path)}
 	if strings.HasSuffix(path, ".avro") {
 		// A manifest's name is on the disk with that of the metadata file, which is the last one of a
 		// commit, names it, and lies in the same folder: one sync of the folder a commit, not three.
@@ -184,6 +187,7 @@ func (d *disk) mkdirLocked(dir string) error {
 type syncedWriter struct {
 	file   writableFile
 	buf    *bufio.Writer
+	path   string
 	dir    string // to be synced; "": not by this file
 	os     fileSystem
 	err    error // of closing
@@ -191,12 +195,16 @@ type syncedWriter struct {
 }
 
 // Write takes bytes; the first failure is repeated by everything after it.
-func (w *syncedWriter) Write(p []byte) (int, error) { return w.buf.Write(p) }
+func (w *syncedWriter) Write(p []byte) (int, error) {
+	n, err := w.buf.Write(p)
+	return n, sortDisk(w.path, err)
+}
 
 func (w *syncedWriter) ReadFrom(r io.Reader) (int64, error) {
 	return io.Copy(struct{ io.Writer }{w}, r)
 }
 
+// Close makes the file durable. One that cannot be is removed: nothing will ever name it.
 func (w *syncedWriter) Close() error {
 	if w.closed {
 		return w.err
@@ -212,7 +220,19 @@ func (w *syncedWriter) Close() error {
 	if w.err == nil && w.dir != "" {
 		w.err = w.os.SyncDir(w.dir)
 	}
+	if w.err != nil {
+		w.err = errors.Join(sortDisk(w.path, w.err), w.os.Remove(w.path))
+	}
 	return w.err
+}
+
+// sortDisk gives a failed write its fault: a full disk may pass.
+func sortDisk(path string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fault.New(fault.Transient, "disk_full", "the disk that holds %s is full: %w", path, err).
+			WithAdvice("free some space; work goes on by itself")
+	}
+	return err
 }
 
 // hostFS is the machine's own file system.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -28,7 +29,8 @@ type frailFS struct {
 	hostFS
 	mu     sync.Mutex
 	calls  int
-	at     int // 0: never
+	at     int   // 0: never
+	err    error // what fails fails with
 	dies   bool
 	struck bool
 	synced map[string]bool // contents
@@ -38,7 +40,7 @@ type frailFS struct {
 var errDisk = errors.New("disk failure, injected")
 
 func newFrailFS(at int, dies bool) *frailFS {
-	return &frailFS{at: at, dies: dies, synced: map[string]bool{}, named: map[string]bool{}}
+	return &frailFS{at: at, dies: dies, err: errDisk, synced: map[string]bool{}, named: map[string]bool{}}
 }
 
 func (f *frailFS) step(do func() error) error {
@@ -48,7 +50,7 @@ func (f *frailFS) step(do func() error) error {
 	f.struck = f.struck || fail
 	f.mu.Unlock()
 	if fail {
-		return errDisk
+		return f.err
 	}
 	return do()
 }
@@ -81,6 +83,10 @@ func (f *frailFS) Create(path string) (file writableFile, err error) {
 
 func (f *frailFS) Mkdir(path string) error {
 	return f.step(func() error { return f.hostFS.Mkdir(path) })
+}
+
+func (f *frailFS) Remove(path string) error {
+	return f.step(func() error { return f.hostFS.Remove(path) })
 }
 
 func (f *frailFS) SyncDir(path string) error {
@@ -174,6 +180,37 @@ func life(t *testing.T, dir string, fs fileSystem) error {
 		}
 	}
 	return nil
+}
+
+// A full disk passes: whichever operation of a stage meets it, the stage may be repeated, and nothing of it
+// is left behind to keep the disk full.
+func TestFullDiskPasses(t *testing.T) {
+	for at := 1; ; at++ {
+		dir := t.TempDir()
+		fs := newFrailFS(0, false)
+		l := testLake(t, dir, fs)
+		if err := l.EnsureTable(t.Context(), pins()); err != nil {
+			t.Fatal(err)
+		}
+		fs.at, fs.err = fs.calls+at, &os.PathError{Op: "write", Path: dir, Err: syscall.ENOSPC}
+		_, err := l.Stage(t.Context(), "pin", []lake.Block{rows(0, 4, 2)})
+		if !fs.struck {
+			if at == 1 || err != nil {
+				t.Fatalf("%d operations: %v", at, err)
+			}
+			return
+		}
+		if !fault.Is(err, fault.Transient) || fault.CodeOf(err) != "disk_full" {
+			t.Fatalf("operation %d: %v", at, err)
+		}
+		left, err := filepath.Glob(filepath.Join(dir, "warehouse", "pin", "data", "*", "*"))
+		if err != nil || len(left) > 0 {
+			t.Fatalf("operation %d: left behind: %v, %v", at, left, err)
+		}
+		if files := stage(t, l, rows(0, 4, 2)); len(files) != 2 {
+			t.Fatalf("operation %d: then %d files", at, len(files))
+		}
+	}
 }
 
 // What is named must be on the disk: data files before their stage can be sealed, metadata before the
