@@ -140,7 +140,7 @@ func (r *Reader) Add(b *lake.Block, in Bounds) error {
 		}
 		part := b
 		if len(rows) < b.N {
-			part = pickRows(b, rows)
+			part = b.Pick(rows)
 		}
 		if err := r.lanes[version].fold(part); err != nil {
 			return fmt.Errorf("folding rows of schema %d: %w", version, err)
@@ -187,14 +187,6 @@ func (r *Reader) pick(b *lake.Block, in Bounds) error {
 		r.picked[version] = rows
 	}
 	return nil
-}
-
-func pickRows(b *lake.Block, rows []int32) *lake.Block {
-	out := &lake.Block{Columns: b.Columns, N: len(rows), Cols: make([]column.Vec, len(b.Cols))}
-	for i := range b.Cols {
-		out.Cols[i] = b.Cols[i].Pick(rows)
-	}
-	return out
 }
 
 func (l *lane) fold(b *lake.Block) error {

@@ -71,7 +71,7 @@ func (l *Lake) Rewrite(ctx context.Context, name string, shape lake.Shape) (*lak
 	if err != nil {
 		return nil, fmt.Errorf("sorting rows of table %s: %w", name, err)
 	}
-	if out.Files, err = l.write(ctx, tbl, name, batches, table.WithTargetFileSize(2*shape.Target)); err != nil {
+	if out.Files, err = l.write(ctx, tbl, name, block.N, batches, table.WithTargetFileSize(2*shape.Target)); err != nil {
 		return nil, err
 	}
 	return out, conserve(out)

@@ -1,6 +1,7 @@
 package icelake
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,18 +34,29 @@ func (l *Lake) Stage(ctx context.Context, name string, blocks []lake.Block) ([]l
 	if err != nil {
 		return nil, err
 	}
-	batches, err := byDay(tbl, blocks)
+	groups, err := byDay(tbl, blocks)
 	if err != nil {
 		return nil, fmt.Errorf("staging for table %s: %w", name, err)
 	}
-	return l.write(ctx, tbl, name, batches)
+	var files []ledger.LakeFile
+	for _, g := range groups {
+		more, err := l.write(ctx, tbl, name, g.rows, g.batches)
+		if err != nil {
+			return nil, errors.Join(err, l.Discard(ctx, files))
+		}
+		files = append(files, more...)
+	}
+	return files, nil
 }
 
-// write makes data files of batches that are clustered by day.
-func (l *Lake) write(ctx context.Context, tbl *table.Table, name string, batches iter.Seq2[arrow.RecordBatch, error], opts ...table.WriteRecordOption) ([]ledger.LakeFile, error) {
+// write makes data files of batches that are clustered by day, at most so many rows of each.
+func (l *Lake) write(ctx context.Context, tbl *table.Table, name string, rows int, batches iter.Seq2[arrow.RecordBatch, error], opts ...table.WriteRecordOption) ([]ledger.LakeFile, error) {
 	sc, err := arrowSchema(tbl)
 	if err != nil {
 		return nil, err
+	}
+	if tbl, err = withFilter(tbl, rows); err != nil {
+		return nil, fmt.Errorf("writing data files of table %s: %w", name, err)
 	}
 	spec := tbl.Spec()
 	var files []ledger.LakeFile
@@ -113,8 +125,15 @@ type piece struct {
 	rows  []int32
 }
 
-// byDay yields the blocks' rows as record batches, days in order.
-func byDay(tbl *table.Table, blocks []lake.Block) (iter.Seq2[arrow.RecordBatch, error], error) {
+// group is days with about as many rows each, at most so many.
+type group struct {
+	rows    int
+	batches iter.Seq2[arrow.RecordBatch, error]
+}
+
+// byDay returns the blocks' rows as record batches, grouped by the size that a day's filter of ids needs,
+// within a group days in order.
+func byDay(tbl *table.Table, blocks []lake.Block) ([]group, error) {
 	sc, err := arrowSchema(tbl)
 	if err != nil {
 		return nil, err
@@ -132,15 +151,35 @@ func byDay(tbl *table.Table, blocks []lake.Block) (iter.Seq2[arrow.RecordBatch, 
 		}
 		pieces = splitDays(pieces, i, &blocks[i].Cols[at])
 	}
+	perDay := map[int64]int{}
+	for _, p := range pieces {
+		perDay[p.day] += p.len(blocks)
+	}
+	size := func(p piece) int { return filterBytes(perDay[p.day]) }
 	slices.SortStableFunc(pieces, func(a, b piece) int {
-		if a.day < b.day {
-			return -1
-		}
-		if a.day > b.day {
-			return 1
-		}
-		return a.block - b.block
+		return cmp.Or(cmp.Compare(size(b), size(a)), cmp.Compare(a.day, b.day), a.block-b.block)
 	})
+	var groups []group
+	for from := 0; from < len(pieces); {
+		until, most := from, 0
+		for ; until < len(pieces) && size(pieces[until]) == size(pieces[from]); until++ {
+			most = max(most, perDay[pieces[until].day])
+		}
+		groups = append(groups, group{most, batches(sc, blocks, pieces[from:until])})
+		from = until
+	}
+	return groups, nil
+}
+
+func (p piece) len(blocks []lake.Block) int {
+	if p.rows == nil {
+		return blocks[p.block].N
+	}
+	return len(p.rows)
+}
+
+// batches yields pieces as record batches.
+func batches(sc *arrow.Schema, blocks []lake.Block, pieces []piece) iter.Seq2[arrow.RecordBatch, error] {
 	return func(yield func(arrow.RecordBatch, error) bool) {
 		for _, p := range pieces {
 			rec, err := record(sc, &blocks[p.block], p.rows)
@@ -148,7 +187,7 @@ func byDay(tbl *table.Table, blocks []lake.Block) (iter.Seq2[arrow.RecordBatch, 
 				return
 			}
 		}
-	}, nil
+	}
 }
 
 // splitDays appends a piece for each day of a block, from the times in microseconds.

@@ -22,6 +22,9 @@ const (
 	propSchemas = "pinflow.schemas"    // JSON: the stream's schema versions
 )
 
+// bloomEnabled is the property that gives files a bloom filter of event ids.
+const bloomEnabled = table.ParquetBloomFilterColumnEnabledKeyPrefix + "." + event.ColumnEventID
+
 // icebergType is the table's type for a kind; next gives field ids to what is nested.
 func icebergType(k column.Kind, next func() int) iceberg.Type {
 	switch k {
@@ -97,6 +100,7 @@ func propertiesOf(t lake.Table) iceberg.Properties {
 		table.ParquetCompressionKey:               "zstd",
 		table.ParquetCompressionLevelKey:          "1",
 		table.CommitNumRetriesKey:                 "0",
+		bloomEnabled:                              "true",
 		propSeq:                                   "0",
 	}
 	for _, c := range t.Columns {

@@ -25,6 +25,15 @@ func (to *Block) Append(b *Block) error {
 	return nil
 }
 
+// Pick returns the rows at the indexes given, as a copy or sharing memory.
+func (to *Block) Pick(rows []int32) *Block {
+	out := &Block{Columns: to.Columns, N: len(rows), Cols: make([]column.Vec, len(to.Cols))}
+	for i := range to.Cols {
+		out.Cols[i] = to.Cols[i].Pick(rows)
+	}
+	return out
+}
+
 // appendVec appends the values of v, whose texts need not begin at 0.
 func appendVec(to, v *column.Vec) {
 	if v.Valid != nil || to.Valid != nil {

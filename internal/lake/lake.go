@@ -174,6 +174,23 @@ type Selection struct {
 	FromOffset, ToOffset int64
 }
 
+// Found is what a search for an event found in a table.
+type Found struct {
+	Table    string
+	Snapshot int64 // that was searched; 0: the table is empty
+	Opened   int   // files whose filters were asked
+	Read     int   // of these, files that were read
+	Rows     []FoundRow
+}
+
+// FoundRow is a row of the event.
+type FoundRow struct {
+	File        string // its location
+	Snapshot    int64  // that brought the file
+	CommittedAt int64  // of that snapshot, milliseconds since the epoch; 0: it has expired
+	Row         *Block // all its columns; one row
+}
+
 // DayFiles is what a table holds of a day.
 type DayFiles struct {
 	Day   string `json:"day"` // 2006-01-02, UTC
