@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/ledger"
 )
@@ -17,8 +18,11 @@ import (
 // lease names the background check: one process does it.
 const lease = "audit"
 
-// again is how long a day that was found right is left alone.
-const again = 24 * time.Hour
+// again is how long a day that was looked at is left alone, soon how long one that could not be.
+const (
+	again = 24 * time.Hour
+	soon  = time.Hour
+)
 
 // Closed is the part of the ledger that the background check needs beside an audit's.
 type Closed interface {
@@ -50,7 +54,7 @@ type Checker struct {
 	m      *Metrics
 	led    Closed
 	keeper *ledger.Keeper
-	seen   map[string]time.Time // view and day → when it was right
+	due    map[string]time.Time // view and day → not to be looked at before
 	worked time.Time
 }
 
@@ -59,7 +63,7 @@ func NewChecker(a *Auditor, log *slog.Logger, m *Metrics, led Closed) (*Checker,
 	if a.cfg.Owner == "" {
 		return nil, fault.New(fault.Config, "no_owner", "the background audit needs the name of its process")
 	}
-	return &Checker{a: a, log: log, m: m, led: led, keeper: ledger.NewKeeper(led, a.cfg.Owner), seen: map[string]time.Time{}}, nil
+	return &Checker{a: a, log: log, m: m, led: led, keeper: ledger.NewKeeper(led, a.cfg.Owner), due: map[string]time.Time{}}, nil
 }
 
 // Run checks a day at a time until ctx ends. A difference is told loudly and stops nothing: the numbers
@@ -95,18 +99,25 @@ func (c *Checker) pass(ctx context.Context) error {
 	}
 	c.worked = time.Now()
 	r, err := c.a.audit(ctx, Request{View: view, From: day}, c.pause)
+	next := again
 	switch {
+	case ctx.Err() != nil:
+		return err
 	case err != nil:
 		c.m.Days.WithLabelValues(view, "failed").Inc()
-		return err
+		c.log.Warn("a closed day could not be audited", "view", view, "day", day, "again_in", soon, "error", err)
+		next = soon
 	case !r.OK:
 		c.m.Days.WithLabelValues(view, "different").Inc()
 		c.m.Differences.WithLabelValues(view).Add(float64(len(r.Differences) + r.More))
 		c.log.Error("a closed day differs from the lake: run pinflow audit", "view", view, "day", day, "differences", len(r.Differences)+r.More, "first", fmt.Sprintf("%+v", r.Differences[0]))
+	case len(r.Uncovered) > 0:
+		c.m.Days.WithLabelValues(view, "uncovered").Inc()
+		next = soon
 	default:
 		c.m.Days.WithLabelValues(view, "right").Inc()
 	}
-	c.seen[view+"/"+day] = time.Now()
+	c.due[view+"/"+day] = time.Now().Add(next)
 	return nil
 }
 
@@ -142,7 +153,7 @@ func (c *Checker) next(ctx context.Context) (view, day string, err error) {
 		days, err := c.led.Days(ctx, v.Stream, daysKept)
 		errs = append(errs, err)
 		for _, d := range days {
-			if d.LandedAt.IsZero() || d.Zone != zone || time.Since(c.seen[v.Name+"/"+d.Date]) < again {
+			if d.LandedAt.IsZero() || d.Zone != zone || time.Now().Before(c.due[v.Name+"/"+d.Date]) {
 				continue
 			}
 			if day == "" || d.Date > day {
@@ -154,13 +165,15 @@ func (c *Checker) next(ctx context.Context) (view, day string, err error) {
 	return view, day, errors.Join(errs...)
 }
 
-// zoneOf is the zone of the version that serves, "" when none does.
+// zoneOf is the zone of the version that serves, "" when none does. A view by another time than the event's
+// is left to audits on demand: each of its days may have rows in every day of the lake.
 func zoneOf(v *ledger.View) string {
 	for i := range v.Versions {
 		var d struct {
+			Time     string `json:"time"`
 			TimeZone string `json:"time_zone"`
 		}
-		if x := &v.Versions[i]; x.State == ledger.Serving && json.Unmarshal(x.Definition, &d) == nil {
+		if x := &v.Versions[i]; x.State == ledger.Serving && json.Unmarshal(x.Definition, &d) == nil && d.Time == event.ColumnEventTime {
 			return d.TimeZone
 		}
 	}

@@ -17,6 +17,12 @@ func (c *Column) fold(v *column.Vec, op metric.Op, rows []int32, gids []uint32) 
 	switch {
 	case op == metric.OpCount:
 		c.foldCount(v, rows, gids)
+	case op == metric.OpMagnitude:
+		for k, r := range rows {
+			if v.Valid == nil || v.Valid[r] {
+				c.addDouble(gids[k], math.Abs(v.Floats[r]), 0)
+			}
+		}
 	case c.Type == SumLong:
 		c.foldSumLong(v, rows, gids)
 	case c.Type == SumDouble:

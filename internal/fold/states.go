@@ -40,6 +40,8 @@ func TypeOf(s metric.State) Type {
 	switch s.Op {
 	case metric.OpRows, metric.OpCount, metric.OpErrors, metric.OpLateDropped, metric.OpLate:
 		return Count
+	case metric.OpMagnitude:
+		return SumDouble
 	case metric.OpSum:
 		if isDouble {
 			return SumDouble

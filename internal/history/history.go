@@ -22,6 +22,7 @@ type Reader struct {
 	Version ledger.ViewVersion
 	View    ledger.View
 	Rows    int64 // folded so far
+	Below   int64 // rows passed over that lie below their partition's bounds
 
 	lanes   map[int32]*lane // by the schema that judged the rows
 	targets []*target       // by schema, oldest first
@@ -34,7 +35,8 @@ type Reader struct {
 type target struct {
 	schema *event.Schema
 	c      *metric.Compiled
-	needs  []bool // columns of schema
+	folded *metric.Compiled // c, or c with the states that an audit needs
+	needs  []bool           // columns of schema
 	folder *fold.Folder
 }
 
@@ -46,7 +48,14 @@ type lane struct {
 }
 
 // New compiles a version of the snapshot for rows of every schema of its stream.
-func New(snap *ledger.Snapshot, version int64) (*Reader, error) {
+func New(snap *ledger.Snapshot, version int64) (*Reader, error) { return open(snap, version, false) }
+
+// ForAudit is New with the states of metric.WithMagnitudes, which Take's blocks then hold, too.
+func ForAudit(snap *ledger.Snapshot, version int64) (*Reader, error) {
+	return open(snap, version, true)
+}
+
+func open(snap *ledger.Snapshot, version int64, magnitudes bool) (*Reader, error) {
 	r := &Reader{lanes: map[int32]*lane{}, picked: map[int32][]int32{}}
 	if !r.find(snap, version) {
 		return nil, fault.New(fault.Lost, "version_gone", "view version %d is gone", version)
@@ -64,7 +73,7 @@ func New(snap *ledger.Snapshot, version int64) (*Reader, error) {
 		}
 		schemas[i] = s
 		if v.Version >= r.Version.Schema {
-			if err := r.addTarget(s); err != nil {
+			if err := r.addTarget(s, magnitudes); err != nil {
 				return nil, err
 			}
 		}
@@ -88,12 +97,16 @@ func (r *Reader) find(snap *ledger.Snapshot, version int64) bool {
 	return false
 }
 
-func (r *Reader) addTarget(s *event.Schema) error {
+func (r *Reader) addTarget(s *event.Schema, magnitudes bool) error {
 	c, err := metric.CompileStored(r.Version.Definition, r.Version.Metadata, s)
 	if err != nil {
 		return fmt.Errorf("compiling version %d of view %s under schema %d: %w", r.Version.ID, r.View.Name, s.Version, err)
 	}
-	r.targets = append(r.targets, &target{schema: s, c: c, needs: c.Columns(s), folder: fold.New(c)})
+	folded := c
+	if magnitudes {
+		folded = c.WithMagnitudes()
+	}
+	r.targets = append(r.targets, &target{schema: s, c: c, folded: folded, needs: c.Columns(s), folder: fold.New(folded)})
 	return nil
 }
 
@@ -128,6 +141,12 @@ func (r *Reader) Columns() []string { return r.columns }
 
 // Compiled is the version under the stream's newest schema. Its states are those of every schema.
 func (r *Reader) Compiled() *metric.Compiled { return r.targets[len(r.targets)-1].c }
+
+// Folded is Compiled with the states that Take's blocks have.
+func (r *Reader) Folded() *metric.Compiled { return r.targets[len(r.targets)-1].folded }
+
+// Schema is the version of the newest schema that the reader knows.
+func (r *Reader) Schema() int32 { return r.targets[len(r.targets)-1].schema.Version }
 
 // Add folds the rows of a block that lie within the bounds.
 func (r *Reader) Add(b *lake.Block, in Bounds) error {
@@ -170,6 +189,9 @@ func (r *Reader) pick(b *lake.Block, in Bounds) error {
 			key, bounds = k, in(k)
 		}
 		if at := cols[2][i]; at < bounds.From || at >= bounds.To {
+			if at < bounds.From {
+				r.Below++
+			}
 			continue
 		}
 		if v := int32(cols[3][i]); v != version {

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/pinflow/pinflow/internal/audit"
 )
@@ -17,11 +18,14 @@ type Auditor interface {
 func (a *API) audit(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	for key := range q {
-		if key != "view" && key != "from" && key != "to" {
-			return problemf(http.StatusBadRequest, "bad_parameter", "there is no parameter %q: view, from, to", key)
+		if key != "view" && key != "from" && key != "to" && key != "measures" {
+			return problemf(http.StatusBadRequest, "bad_parameter", "there is no parameter %q: view, from, to, measures", key)
 		}
 	}
 	in := audit.Request{View: q.Get("view"), From: q.Get("from"), To: q.Get("to")}
+	if text := q.Get("measures"); text != "" {
+		in.Measures = strings.Split(text, ",")
+	}
 	if in.View == "" || in.From == "" {
 		return problemf(http.StatusBadRequest, "bad_parameter", "write view=pins&from=2026-11-22")
 	}

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ func (c *changes) Steer(_ context.Context, id int64, action string) error {
 
 func (c *changes) Audit(_ context.Context, r audit.Request) (*audit.Report, error) {
 	c.audited = append(c.audited, r)
-	return &audit.Report{View: r.View, Version: "8f3c", From: "2026-11-22T00:00:00Z", To: "2026-11-23T00:00:00Z", Rows: 7, Groups: 2, OK: true, Differences: []audit.Difference{}}, nil
+	return &audit.Report{View: r.View, Version: "8f3c", From: "2026-11-22T00:00:00Z", To: "2026-11-23T00:00:00Z", Rows: 7, Groups: 2, OK: true, Uncovered: []audit.Uncovered{}, Differences: []audit.Difference{}}, nil
 }
 
 func newChanges(t *testing.T) (*API, *changes) {
@@ -146,8 +147,8 @@ func TestBackfillRoutes(t *testing.T) {
 
 func TestAuditRoute(t *testing.T) {
 	a, c := newChanges(t)
-	got := ask(a, "GET", "/v1/audit?view=pins&from=2026-11-22&to=2026-11-23", nil)
-	if got.Code != 200 || !strings.Contains(got.Body.String(), `"ok":true`) || len(c.audited) != 1 || c.audited[0] != (audit.Request{View: "pins", From: "2026-11-22", To: "2026-11-23"}) {
+	got := ask(a, "GET", "/v1/audit?view=pins&from=2026-11-22&to=2026-11-23&measures=posted,video", nil)
+	if got.Code != 200 || !strings.Contains(got.Body.String(), `"ok":true`) || len(c.audited) != 1 || !reflect.DeepEqual(c.audited[0], audit.Request{View: "pins", From: "2026-11-22", To: "2026-11-23", Measures: []string{"posted", "video"}}) {
 		t.Errorf("%d %s, asked %v", got.Code, got.Body, c.audited)
 	}
 	for _, q := range []string{"", "?view=pins", "?from=2026-11-22", "?view=pins&from=2026-11-22&grain=day"} {

@@ -32,9 +32,10 @@ const (
 	OpErrors         // hidden: expressions that failed, per row
 	OpLateDropped    // hidden: rows left out by late
 	OpLate           // hidden: rows received at or after the end of their bucket of the state's Grain + grace
+	OpMagnitude      // never stored: the sum of the absolute values of doubles
 )
 
-var opNames = [...]string{"invalid", "rows", "count", "sum", "min", "max", "hll_12_xxh64", "buckets_64", "errors", "late_dropped", "late"}
+var opNames = [...]string{"invalid", "rows", "count", "sum", "min", "max", "hll_12_xxh64", "buckets_64", "errors", "late_dropped", "late", "magnitude"}
 
 func (o Op) String() string { return opNames[o] }
 
