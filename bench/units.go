@@ -48,6 +48,7 @@ func runUnit(ctx context.Context, e *env, unit ledger.Unit) ([]figure, error) {
 
 // childUnit fills the log and lets a unit drain it.
 func childUnit(ctx context.Context, unit ledger.Unit, data, profile string) (_ []figure, err error) {
+	defer app.FewerCollections()() // as app.Run does
 	w, err := openWorkshop(ctx, data, childLog())
 	if err != nil {
 		return nil, err

@@ -90,6 +90,7 @@ func New(cfg Config) (*App, error) {
 // Run starts everything, prints where it is, and runs until ctx ends or a part fails. Then it stops in
 // order: the front door, the units, the committer and the jobs, the stores.
 func (a *App) Run(ctx context.Context) (err error) {
+	defer FewerCollections()()
 	p := &parts{cfg: a.cfg, log: a.log}
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.open(ctx); err != nil {

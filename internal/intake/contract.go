@@ -24,7 +24,8 @@ type Fetch struct {
 
 // Source is a member of a consumer group. Its Handler is called only while Poll runs.
 type Source interface {
-	// Poll returns what has arrived, at most about max records, or nothing when ctx ends first.
+	// Poll returns what has arrived, at most about max records, or nothing when ctx ends first. Records
+	// are valid until the next Poll.
 	Poll(ctx context.Context, max int) ([]Fetch, error)
 	// Seek sets the next offset of a partition that is held.
 	Seek(tp TP, offset int64)
@@ -69,7 +70,7 @@ type Slice struct {
 type Sink interface {
 	// Catalogue says what streams, schemas and views are in force from now on. Nothing is held then.
 	Catalogue(*Catalogue) error
-	// Add takes a slice. It books rows and dead letters in s.P.Counts; duplicates and gaps are booked.
+	// Add takes a slice, and keeps nothing of its records. It books rows and dead letters in s.P.Counts; duplicates and gaps are booked.
 	Add(ctx context.Context, s *Slice) error
 	// FlushBy is when Flush is due: zero when nothing is held.
 	FlushBy() time.Time

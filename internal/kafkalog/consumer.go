@@ -54,6 +54,8 @@ type Consumer struct {
 	starts  map[TP]int64 // given by the handler, not yet fetched from
 	next    map[TP]int64
 	pending error // of the handler
+
+	records [][]event.Record // what the last Poll returned; its memory is the next one's
 }
 
 // NewConsumer joins the group in the background; Poll drives it.
@@ -163,10 +165,13 @@ func flatten(m map[string][]int32) []TP {
 }
 
 // Poll lets the group rebalance, waits for records and returns at most maxRecords of them. What it
-// returns stays this member's until the next Poll. It returns ctx's error when ctx ends first;
+// returns stays this member's, and valid, until the next Poll. It returns ctx's error when ctx ends first;
 // fault.Config with code log_truncated when an offset asked for is not in the log; the handler's error.
 func (c *Consumer) Poll(ctx context.Context, maxRecords int) ([]Fetch, error) {
 	c.cl.AllowRebalance()
+	for _, r := range c.records {
+		clear(r) // a quiet topic must not keep the last answers of the broker in memory
+	}
 	for {
 		polled := c.cl.PollRecords(ctx, maxRecords)
 		if err := c.failed(polled); err != nil {
@@ -228,9 +233,18 @@ func (c *Consumer) fetches(polled kgo.Fetches) []Fetch {
 			return
 		}
 		c.next[tp] = to
-		out = append(out, Fetch{TP: tp, From: from, To: to, Records: decodeRecords(p.Records)})
+		out = append(out, Fetch{TP: tp, From: from, To: to, Records: decodeRecords(p.Records, c.buffer(len(out)))})
+		c.records[len(out)-1] = out[len(out)-1].Records
 	})
 	return out
+}
+
+// buffer is the memory of the records of a Poll's i-th fetch: large, full of pointers, and used again.
+func (c *Consumer) buffer(i int) []event.Record {
+	if i == len(c.records) {
+		c.records = append(c.records, nil)
+	}
+	return c.records[i]
 }
 
 // Seek goes on reading an assigned partition at offset. Call it between Polls.
@@ -281,6 +295,7 @@ func ReadBack(ctx context.Context, cfg Config, tp TP, from, to int64, fn func(*e
 	if end, ok := ends.Lookup(tp.Topic, tp.Partition); ok && end.Offset < to {
 		return truncated(tp, to, fmt.Errorf("the log ends at offset %d", end.Offset))
 	}
+	var read []event.Record
 	for at := from; at < to; {
 		polled := cl.PollRecords(ctx, 10_000)
 		if err := readBackError(polled, tp, at); err != nil {
@@ -291,11 +306,13 @@ func ReadBack(ctx context.Context, cfg Config, tp TP, from, to int64, fn func(*e
 		if len(records) > 0 {
 			at = records[len(records)-1].Offset + 1
 		}
-		for _, r := range decodeRecords(records) {
+		read = decodeRecords(records, read)
+		for i := range read {
+			r := &read[i]
 			if r.Offset >= to {
 				return nil
 			}
-			if err := fn(&r); err != nil {
+			if err := fn(r); err != nil {
 				return err
 			}
 		}

@@ -2,6 +2,7 @@ package kafkalog
 
 import (
 	"iter"
+	"slices"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -53,10 +54,10 @@ func (e *encoder) num(key string, value int64) {
 	e.headers = append(e.headers, kgo.RecordHeader{Key: key, Value: e.text[from:len(e.text):len(e.text)]})
 }
 
-// decodeRecords turns the client's records into ours, control records left out. Headers that are
-// missing or unreadable count as absent: received is then the record's timestamp.
-func decodeRecords(in []*kgo.Record) []event.Record {
-	out := make([]event.Record, 0, len(in))
+// decodeRecords turns the client's records into ours, control records left out, in the memory of out.
+// Headers that are missing or unreadable count as absent: received is then the record's timestamp.
+func decodeRecords(in []*kgo.Record, out []event.Record) []event.Record {
+	out = slices.Grow(out[:0], len(in))
 	size := 0
 	for _, id := range idHeaders(in) {
 		size += len(id)

@@ -57,7 +57,7 @@ func Tail(ctx context.Context, cfg Config, topics []string, log *slog.Logger, re
 		var failed error
 		polled.EachPartition(func(p kgo.FetchTopicPartition) {
 			if failed == nil && len(p.Records) > 0 {
-				failed = fn(p.Topic, decodeRecords(p.Records))
+				failed = fn(p.Topic, decodeRecords(p.Records, nil))
 			}
 		})
 		if failed != nil {
