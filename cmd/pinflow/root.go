@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pinflow/pinflow/internal/apikey"
 	"github.com/pinflow/pinflow/internal/client"
 	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/fault"
@@ -249,12 +250,25 @@ func (c *cli) client() (*client.Client, error) {
 	return client.New(client.Config{URL: address, Key: key, UserAgent: "pinflow/" + buildVersion().Version})
 }
 
-// key is the API key, "" without one.
+// key is the API key, "" without one. What cannot be one is not sent: no server has to say so.
 func (c *cli) key() (string, error) {
+	text, from := c.vars["PINFLOW_API_KEY"], "PINFLOW_API_KEY"
 	if c.keyFile != "" {
-		return config.ReadSecret(c.keyFile)
+		from = c.keyFile
+		var err error
+		if text, err = config.ReadSecret(c.keyFile); err != nil {
+			return "", fmt.Errorf("reading the API key: %w", err)
+		}
 	}
-	return c.vars["PINFLOW_API_KEY"], nil
+	if text = strings.TrimSpace(text); text == "" || apikey.Looks(text) {
+		return text, nil
+	}
+	what := "what is in it does not look like one"
+	if n := strings.Count(text, "\n") + 1; n > 1 {
+		what = fmt.Sprintf("it holds %d lines", n)
+	}
+	return "", fault.New(fault.Config, "bad_key_file", "%s is no API key: %s", from, what).
+		WithAdvice("give the text that `pinflow keys create` printed, alone: pf_, an id, and 52 characters")
 }
 
 // zone is the time zone to show times in.

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/apikey"
+	"github.com/pinflow/pinflow/internal/expr"
 	"github.com/pinflow/pinflow/internal/fault"
 )
 
@@ -38,6 +41,8 @@ type Config struct {
 	Refresh  time.Duration    // how often the ledger is asked; 1 s
 	Now      func() time.Time // time.Now
 	Random   io.Reader        // crypto/rand
+
+	Streams func(ctx context.Context) ([]string, error) // those that a key can be limited to; nil: any
 }
 
 func (c *Config) setDefaults() {
@@ -199,11 +204,39 @@ func (k *Keeper) Make(ctx context.Context, name string, scopes, streams []string
 	if err != nil {
 		return apikey.Key{}, "", err
 	}
+	if err := k.known(ctx, key.Streams); err != nil {
+		return apikey.Key{}, "", err
+	}
 	if key, err = k.store.AddKey(ctx, key); err != nil {
 		return apikey.Key{}, "", err
 	}
 	k.log.Info("made an API key", "id", key.ID, "name", key.Name, "scopes", key.Scopes, "streams", key.Streams)
 	return key, text, k.Refresh(ctx)
+}
+
+// known refuses a limit to streams that there are not: a key for a misspelt one would open nothing.
+func (k *Keeper) known(ctx context.Context, streams []string) error {
+	if k.cfg.Streams == nil || len(streams) == 0 {
+		return nil
+	}
+	all, err := k.cfg.Streams(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range streams {
+		if !slices.Contains(all, s) {
+			return unknownStream(s, all)
+		}
+	}
+	return nil
+}
+
+func unknownStream(name string, all []string) error {
+	err := fault.New(fault.Record, "bad_key_request", "there is no stream %q", name).At("streams")
+	if near := expr.Nearest(name, all); near != "" {
+		return err.WithAdvice("did you mean %q?", near)
+	}
+	return err.WithAdvice("use one or more of: %s", strings.Join(all, ", "))
 }
 
 // List returns every key, oldest first, revoked ones too.

@@ -24,7 +24,9 @@ func (p *parts) openAccess(ctx context.Context) error {
 	s := p.cfg.Project.Settings
 	open := !config.Loopback(p.address())
 	var err error
-	p.access, err = access.New(access.Config{Required: s.Keys.Required, Open: open, Session: s.Keys.Session, Refresh: p.cfg.WatchEvery}, p.log.With("unit", "access"), p.ledger)
+	p.access, err = access.New(access.Config{
+		Required: s.Keys.Required, Open: open, Session: s.Keys.Session, Refresh: p.cfg.WatchEvery, Streams: streamsOf(p.ledger, nil),
+	}, p.log.With("unit", "access"), p.ledger)
 	if err != nil {
 		return err
 	}

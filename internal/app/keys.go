@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 
 	"github.com/pinflow/pinflow/internal/access"
 	"github.com/pinflow/pinflow/internal/config"
@@ -22,7 +23,7 @@ func LocalKeys(ctx context.Context, p *config.Project, log *slog.Logger) (keys *
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening the ledger: %w", err)
 	}
-	keys, err = access.New(access.Config{}, log, led)
+	keys, err = access.New(access.Config{Streams: streamsOf(led, p)}, log, led)
 	if err == nil {
 		err = keys.Refresh(ctx)
 	}
@@ -30,4 +31,26 @@ func LocalKeys(ctx context.Context, p *config.Project, log *slog.Logger) (keys *
 		return nil, nil, errors.Join(err, led.Close())
 	}
 	return keys, led.Close, nil
+}
+
+// streamsOf are the streams that a key can be limited to: those of the ledger, and of a project that has
+// yet to be brought into it (nil: none).
+func streamsOf(led *sqlledger.DB, p *config.Project) func(context.Context) ([]string, error) {
+	return func(ctx context.Context) ([]string, error) {
+		snap, err := led.Load(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("reading the catalogue: %w", err)
+		}
+		var names []string
+		for _, s := range snap.Streams {
+			names = append(names, s.Name)
+		}
+		if p != nil {
+			for _, s := range p.EventStreams() {
+				names = append(names, s.Name)
+			}
+		}
+		slices.Sort(names)
+		return slices.Compact(names), nil
+	}
 }

@@ -50,7 +50,7 @@ type definer struct {
 // traffic emulates users until it is told to stop. The server is killed meanwhile: it waits for it.
 func (d *definer) traffic(rate int) (stop func()) {
 	truth := filepath.Join(d.t.TempDir(), "truth")
-	cmd := exec.Command(binary(d.t), fmtArgs("emulate --url %s --users 500 --rate %d/s --late 1%% --bad 0.1%% --duplicate 0.5%% --seed %d --truth %s", d.s.url(), rate, d.rnd.Uint32(), truth)...)
+	cmd := program(d.t, fmtArgs("emulate --url %s --users 500 --rate %d/s --late 1%% --bad 0.1%% --duplicate 0.5%% --seed %d --truth %s", d.s.url(), rate, d.rnd.Uint32(), truth)...)
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func (d *definer) apply(view string) {
 // worker is a back-fill worker of its own.
 func (d *definer) worker() *exec.Cmd {
 	d.t.Helper()
-	cmd := exec.Command(binary(d.t), "backfill", "run", "--data", d.s.dir, "--workers", "2", "-q")
+	cmd := program(d.t, "backfill", "run", "--data", d.s.dir, "--workers", "2", "-q")
 	cmd.Dir = d.t.TempDir()
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,6 +28,20 @@ func binary(t *testing.T) string {
 		t.Fatal("PINFLOW_BIN is not set: run this with make e2e")
 	}
 	return path
+}
+
+// environ is the environment of a child process: ours without what only the tests read, and more settings.
+func environ(more ...string) []string {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PINFLOW_") })
+	return append(env, more...)
+}
+
+// program is the program under test with arguments, not yet started.
+func program(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(binary(t), args...)
+	cmd.Env = environ()
+	return cmd
 }
 
 // seed of the test: PINFLOW_SEED, or the clock. It is printed, so that a run can be repeated.
@@ -99,8 +114,15 @@ func launch(t *testing.T, verb, dir string, env []string, extra ...string) *serv
 
 func (s *server) url() string { return "http://" + s.addr }
 
-// run starts the process anew, on the same ports.
+// run starts the process anew, on the same ports, and waits until it is ready.
 func (s *server) run() {
+	s.t.Helper()
+	s.begin()
+	s.ready()
+}
+
+// begin starts the process anew, on the same ports.
+func (s *server) begin() {
 	s.t.Helper()
 	out, err := os.OpenFile(s.out, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -108,16 +130,15 @@ func (s *server) run() {
 	}
 	defer out.Close()
 	args := append([]string{s.verb, "--data", s.dir, "--listen", s.addr, "--log-listen", s.kafka}, s.extra...)
-	s.cmd = exec.Command(binary(s.t), args...)
+	s.cmd = program(s.t, args...)
 	s.cmd.Stdout, s.cmd.Stderr = out, out
-	s.cmd.Env = append(os.Environ(), s.env...)
+	s.cmd.Env = environ(s.env...)
 	s.cmd.Dir = filepath.Dir(s.out) // no pinflow.yaml here: the built-in project
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
 	s.done = make(chan error, 1)
 	go func() { s.done <- s.cmd.Wait() }()
-	s.ready()
 }
 
 // ready polls /readyz until it says 200.
@@ -240,7 +261,7 @@ func runPinflow(t *testing.T, dir string, env []string, args ...string) result {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary(t), args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = environ(env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()

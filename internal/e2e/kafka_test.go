@@ -151,7 +151,7 @@ func TestKafkaKilledAgainAndAgain(t *testing.T) {
 	prove.Invariant(t, "C1 C2 L1 M1 D1", prove.Kafka, prove.Disk, prove.SQLite)
 	a := assault{rate: 8_000, events: 60_000, kills: 4}
 	if os.Getenv("PINFLOW_SOAK") != "" {
-		a.events, a.kills = 1_000_000, 50
+		a.events, a.kills = 1_000_000, 100
 	}
 	rnd := rand.New(rand.NewPCG(seed(t), 2))
 	k := startKafka(t)

@@ -3,7 +3,9 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -121,6 +123,11 @@ func loadAndKill(t *testing.T, s *server, rnd *rand.Rand, a assault) string {
 	t.Helper()
 	truth := a.run(t, rnd, s, func() {
 		s.kill()
+		for rnd.IntN(4) == 0 { // also before it is back
+			s.begin()
+			time.Sleep(time.Duration(rnd.Int64N(int64(700 * time.Millisecond))))
+			s.kill()
+		}
 		s.run()
 	})
 	s.kill() // once more, with everything in flight
@@ -143,8 +150,9 @@ func (a assault) run(t *testing.T, rnd *rand.Rand, door *server, strike func()) 
 // pass emulates once, strikes at most so often meanwhile and says how often it did.
 func (a assault) pass(t *testing.T, rnd *rand.Rand, door *server, truth string, kills int, strike func()) (killed int) {
 	t.Helper()
-	emulate := exec.Command(binary(t), fmtArgs("emulate --url %s --users 500 --rate %d/s --events %d --late 1%% --bad 0.1%% --duplicate 0.5%% --malformed 0.1%% --future 0.2%% --burst 3x:1s/4s --seed %d --truth %s",
-		door.url(), a.rate, a.events, rnd.Uint32(), truth)...)
+	before := lines(t, truth)
+	emulate := program(t, fmtArgs("emulate --url %s --users 500 --rate %d/s --events %d --late 1%% --bad 0.1%% --duplicate 0.5%% --malformed 0.1%% --future 0.2%% --burst 3x:1s/4s --seed %d --truth %s",
+		door.url(), a.rate, a.events, rnd.Uint32(), truth)...) // it goes on in the file of a pass before
 	var said bytes.Buffer
 	emulate.Stdout, emulate.Stderr = &said, &said
 	if err := emulate.Start(); err != nil {
@@ -155,7 +163,7 @@ func (a assault) pass(t *testing.T, rnd *rand.Rand, door *server, truth string, 
 
 	// It gives up at once on a server that it never reached: the first kill waits for the first answers.
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		if lines, err := os.ReadFile(truth); err == nil && bytes.Count(lines, []byte("\n")) > 3 {
+		if lines(t, truth) > before+3 {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -182,6 +190,16 @@ func (a assault) pass(t *testing.T, rnd *rand.Rand, door *server, truth string, 
 			killed++
 		}
 	}
+}
+
+// lines are those of a file, 0 while there is none.
+func lines(t *testing.T, name string) int {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return bytes.Count(text, []byte("\n"))
 }
 
 // compareLake reads the tables with pyiceberg and wants the same as our own reader found.

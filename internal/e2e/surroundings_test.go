@@ -54,6 +54,7 @@ func TestDefaultPortsGiveWay(t *testing.T) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary(t), "up", "--data", t.TempDir())
 	cmd.Dir = t.TempDir()
+	cmd.Env = environ()
 	out := &watched{want: []string{"127.0.0.1:8080 is taken", "127.0.0.1:9092 is taken", "curl "}, seen: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
@@ -96,6 +97,13 @@ func (w *watched) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// What only the tests read is none of the program's business.
+func TestNoStrangeSettings(t *testing.T) {
+	if r := pinflow(t, "", "config", "check"); r.code != 0 || strings.Contains(r.stdout+r.stderr, "PINFLOW_") {
+		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+}
+
 func TestFolderInUse(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t, dir)
@@ -110,6 +118,7 @@ func TestUnwritableFolder(t *testing.T) {
 	}
 	cmd := exec.Command(copyBinary(t), "up", "--data", filepath.Join(dir, "data"), "--listen", freePort(t), "--log-listen", freePort(t))
 	cmd.Dir = "/"
+	cmd.Env = environ()
 	if os.Geteuid() == 0 { // root may write anywhere: be nobody
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}

@@ -19,7 +19,7 @@ func (a *API) audit(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	for key := range q {
 		if key != "view" && key != "from" && key != "to" && key != "measures" {
-			return problemf(http.StatusBadRequest, "bad_parameter", "there is no parameter %q: view, from, to, measures", key)
+			return unknownParameter(key, "view", "from", "to", "measures")
 		}
 	}
 	in := audit.Request{View: q.Get("view"), From: q.Get("from"), To: q.Get("to")}

@@ -2,8 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"encoding/json"
-	"io"
 	"net/http"
 
 	"github.com/pinflow/pinflow/internal/plan"
@@ -65,26 +63,4 @@ func (a *API) apply(w http.ResponseWriter, r *http.Request) error {
 	}
 	a.log.Info("applied a plan", "request_id", requestID(w), "hash", doc.Hash, "changes", len(done.Changes))
 	return writeJSON(w, http.StatusOK, done)
-}
-
-// readJSON reads a body of one JSON value whose members are all known.
-func (a *API) readJSON(w http.ResponseWriter, r *http.Request, most int64, into any) error {
-	if kind, err := mediaType(r); err != nil || kind != "application/json" && kind != "" {
-		return problemf(http.StatusUnsupportedMediaType, "unsupported_type", "send application/json")
-	}
-	arrived := a.coming(w)
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, most))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(into)
-	if err == nil {
-		if _, end := dec.Token(); end != io.EOF {
-			err = problemf(http.StatusBadRequest, "malformed_body", "the body goes on after its end")
-		}
-	} else {
-		err = bodyProblem(err, most)
-	}
-	if arrived(); err == nil {
-		a.received(w)
-	}
-	return err
 }

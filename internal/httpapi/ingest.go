@@ -76,13 +76,14 @@ func (a *API) ingest(w http.ResponseWriter, r *http.Request) error {
 // curlDefault is the content type of data posted by curl -d, and of a form.
 const curlDefault = "application/x-www-form-urlencoded"
 
-// isForm tells whether a body that says so is a form.
+// isForm tells whether a body that says so is a form. What has no members, as a form has them, is what
+// curl -d says of anything, and is told what is wrong with it.
 func isForm(r *http.Request, b []byte) bool {
 	if !strings.HasPrefix(r.Header.Get("Content-Type"), curlDefault) {
 		return false
 	}
 	t := bytes.TrimLeft(b, " \t\r\n")
-	return len(t) == 0 || t[0] != '{' && t[0] != '['
+	return len(t) > 0 && !bytes.ContainsRune([]byte("{[\""), rune(t[0])) && bytes.IndexByte(t, '=') > 0
 }
 
 func notTaken(kind string) *Problem {
@@ -133,7 +134,7 @@ func ingestOptions(w http.ResponseWriter, r *http.Request) (collect.Options, err
 				return o, problemf(http.StatusBadRequest, "bad_parameter", "validate_only=%s is neither true nor false", v)
 			}
 		default:
-			return o, problemf(http.StatusBadRequest, "bad_parameter", "there is no parameter %q here: results, validate_only", key)
+			return o, unknownParameter(key, "results", "validate_only")
 		}
 	}
 	return o, nil

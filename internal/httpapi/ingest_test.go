@@ -12,7 +12,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -146,6 +148,17 @@ func TestValidateOnlyIsNever202(t *testing.T) {
 	got := ask(newAPI(t, &world{}, Config{}), "POST", "/v1/streams/pin/events?validate_only=1", strings.NewReader("{}"))
 	if got.Code != 200 || !strings.Contains(got.Body.String(), `"validate_only":true`) {
 		t.Errorf("%d %s", got.Code, got.Body)
+	}
+}
+
+// What curl -d sends without a type of its own is judged by what it holds: the collector says what is wrong.
+func TestCurlsTypeIsNotHeldAgainstABody(t *testing.T) {
+	for _, body := range []string{"xx", "5", "", "{}", `[{"a":1}]`, "null", `"a=b"`, "{a=1}"} {
+		w := &world{}
+		a := newAPI(t, w, Config{})
+		if res := ask(a, "POST", "/v1/streams/pin/events", strings.NewReader(body), "Content-Type", curlDefault); res.Code == 415 || len(w.bodies) != 1 {
+			t.Errorf("%q: %d %s, the collector was handed %q", body, res.Code, res.Body, w.bodies)
+		}
 	}
 }
 
@@ -334,36 +347,64 @@ func TestTooLargeIsToldToWhoSendsFirst(t *testing.T) {
 	}
 }
 
-// TestSlowLogIsNotASlowBody: the time limit of the body does not cut short the wait for the log.
+// The time limit of the body does not cut short the wait for the log.
 func TestSlowLogIsNotASlowBody(t *testing.T) {
-	const limit = time.Second
-	gone := make(chan bool, 1)
-	slow := collectorFunc(func(ctx context.Context) (*collect.Result, error) {
-		select {
-		case <-ctx.Done():
-			gone <- true
-			return nil, ctx.Err()
-		case <-time.After(6 * limit / 5): // longer than a body may take, shorter than an answer
-			gone <- false
-			return &collect.Result{Accepted: 1}, nil
+	synctest.Test(t, func(t *testing.T) {
+		const limit = time.Second
+		gone := false
+		slow := collectorFunc(func(ctx context.Context) (*collect.Result, error) {
+			select {
+			case <-ctx.Done():
+				gone = true
+				return nil, ctx.Err()
+			case <-time.After(6 * limit / 5): // longer than a body may take, shorter than an answer
+				return &collect.Result{Accepted: 1}, nil
+			}
+		})
+		a, err := New(Config{Timeout: limit}, quiet(), Deps{Collector: slow, Registry: prometheus.NewRegistry()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Close()
+		near, far := net.Pipe()
+		srv, ended := a.Server(""), make(chan error, 1)
+		go func() { ended <- srv.Serve(&oneConn{conn: far, done: make(chan struct{})}) }()
+		const post = "POST /v1/streams/pin/events HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+		if _, err := io.WriteString(near, post); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.ReadResponse(bufio.NewReader(near), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if gone || res.StatusCode != 202 {
+			t.Errorf("the request was given up while the log was slow: %d", res.StatusCode)
+		}
+		_, closed := near.Close(), srv.Close()
+		if err := <-ended; closed != nil || err != http.ErrServerClosed {
+			t.Errorf("the server ended with %v, %v", closed, err)
 		}
 	})
-	a, err := New(Config{Timeout: limit}, quiet(), Deps{Collector: slow, Registry: prometheus.NewRegistry()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Close()
-	srv := httptest.NewServer(a)
-	defer srv.Close()
-	res, err := http.Post(srv.URL+"/v1/streams/pin/events", "application/json", strings.NewReader("{}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if <-gone || res.StatusCode != 202 {
-		t.Errorf("the request was given up while the log was slow: %d", res.StatusCode)
-	}
 }
+
+// oneConn is a listener of one connection within the process, so that time can be virtual.
+type oneConn struct {
+	conn net.Conn
+	once sync.Once
+	done chan struct{}
+}
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	if c := l.conn; c != nil {
+		l.conn = nil
+		return c, nil
+	}
+	<-l.done
+	return nil, net.ErrClosed
+}
+
+func (l *oneConn) Close() error   { l.once.Do(func() { close(l.done) }); return nil }
+func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
 
 type collectorFunc func(ctx context.Context) (*collect.Result, error)
 

@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"time"
 
@@ -59,13 +58,8 @@ func (a *API) makeKey(w http.ResponseWriter, r *http.Request) error {
 		Scopes  []string `json:"scopes"`
 		Streams []string `json:"streams"`
 	}
-	if kind, err := mediaType(r); err != nil || kind != "application/json" && kind != "" {
-		return problemf(http.StatusUnsupportedMediaType, "unsupported_type", "send application/json")
-	}
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxKeyRequest))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&in); err != nil {
-		return bodyProblem(err, maxKeyRequest)
+	if err := a.readJSON(w, r, maxKeyRequest, &in); err != nil {
+		return err
 	}
 	key, text, err := a.deps.Keys.Make(r.Context(), in.Name, in.Scopes, in.Streams)
 	if text == "" {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -131,11 +130,7 @@ func (a *API) readQuery(w http.ResponseWriter, r *http.Request) (question, bool,
 		return q, false, err
 	}
 	if r.Method == http.MethodPost {
-		arrived := a.coming(w)
-		err = readQueryBody(w, r, &q)
-		if arrived(); err == nil {
-			a.received(w)
-		}
+		err = a.readJSON(w, r, maxQuery, &q)
 	} else {
 		err = q.fromParams(params)
 	}
@@ -151,25 +146,6 @@ func wantsCSV(params url.Values, accept string) (bool, error) {
 	default:
 		return false, problemf(http.StatusBadRequest, "bad_parameter", "format=%s is not one of json, csv", f)
 	}
-}
-
-func readQueryBody(w http.ResponseWriter, r *http.Request, q *question) error {
-	kind, err := mediaType(r)
-	if err != nil {
-		return err
-	}
-	if kind != "application/json" && kind != "" {
-		return problemf(http.StatusUnsupportedMediaType, "unsupported_type", "Content-Type %q is not taken: send application/json", kind)
-	}
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxQuery))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(q); err != nil {
-		return bodyProblem(err, maxQuery)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return problemf(http.StatusBadRequest, "malformed_body", "the body goes on after the query")
-	}
-	return nil
 }
 
 func (q *question) fromParams(params url.Values) error {
@@ -195,7 +171,7 @@ func (q *question) fromParams(params url.Values) error {
 			}
 			q.Limit = n
 		default:
-			return problemf(http.StatusBadRequest, "bad_parameter", "there is no parameter %q: view, measures, by, f, from, to, grain, tz, as_of, order, limit, format", key)
+			return unknownParameter(key, "view", "measures", "m", "by", "f", "from", "to", "grain", "tz", "as_of", "order", "limit", "format")
 		}
 	}
 	return nil

@@ -205,7 +205,7 @@ func showingOf(r *http.Request) (*showing, error) {
 		case "contains":
 			s.contains = bytes.ToLower([]byte(v))
 		default:
-			return nil, problemf(http.StatusBadRequest, "bad_parameter", "there is no parameter %q here: rate, contains", key)
+			return nil, unknownParameter(key, "rate", "contains")
 		}
 	}
 	return s, nil
