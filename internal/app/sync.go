@@ -106,12 +106,16 @@ func (b *bringer) rest(ctx context.Context, p *config.Project) error {
 	if b.lake == nil {
 		return nil
 	}
-	doc, err := (&planner{led: b.led, lake: b.lake}).document(ctx, planned(p), nil, request{})
+	doc, err := (&planner{led: b.led, lake: b.lake}).document(ctx, planned(p), request{})
 	if err != nil || len(doc.Changes) == 0 {
 		return err
 	}
 	b.log.Warn("the files say something else than what runs", "changes", len(doc.Changes))
-	_, err = fmt.Fprint(b.out, doc.Text("Nothing of this was changed. Run: pinflow apply"))
+	end := "Nothing of this was changed. Run: pinflow apply"
+	if !doc.Does() {
+		end = "Nothing of this was changed: see what to write instead."
+	}
+	_, err = fmt.Fprint(b.out, doc.Text(end))
 	return err
 }
 

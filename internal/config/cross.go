@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/event"
 )
 
@@ -211,7 +212,7 @@ func (l *loader) addresses(p *Project) {
 		l.setting(p, given, fmt.Sprintf("%s needs %s", given, missing), "")
 	}
 	if s.Drain > maxDrain {
-		l.setting(p, "drain", fmt.Sprintf("drain %s is more than %s", formatDuration(s.Drain), formatDuration(maxDrain)), "")
+		l.setting(p, "drain", fmt.Sprintf("drain %s is more than %s", calendar.Duration(s.Drain), calendar.Duration(maxDrain)), "")
 	}
 	if s.Log.Kind == Kafka {
 		if len(s.Log.Brokers) == 0 {

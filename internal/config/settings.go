@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pinflow/pinflow/internal/calendar"
 )
 
 // Settings are pinflow.yaml with flags and environment over it and defaults under it.
@@ -379,7 +381,7 @@ func display(l leaf, v any) string {
 		switch {
 		case err != nil:
 		case l.shape.kind == duration:
-			return formatDuration(time.Duration(n))
+			return calendar.Duration(time.Duration(n))
 		case l.shape.kind == size:
 			return formatSize(n)
 		}

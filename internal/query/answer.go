@@ -46,6 +46,7 @@ type Meta struct {
 	Earliest   *string            `json:"earliest"` // start of the oldest bucket there is
 	Versions   map[string]string  `json:"versions"`
 	Coverage   []Coverage         `json:"coverage"`
+	Changed    *string            `json:"definition_changed"` // since when a version without history counts; null: it has one
 	Approx     map[string]float64 `json:"approx"`
 	Revised    []Revised          `json:"revised"`
 	Other      *Other             `json:"other,omitempty"`
@@ -292,7 +293,7 @@ func (t *table) lines() []line {
 	}
 	for n, there := range have {
 		k, series := n/len(like), n%len(like)
-		if b := p.buckets[k]; !there && (like[series] >= 0 || len(p.by) == 0) && t.w.source(b) != "" {
+		if b := p.buckets[k]; !there && (like[series] >= 0 || len(p.by) == 0) && t.w.at(b).source != "" {
 			out = append(out, line{bucket: b, group: -1, like: like[series], state: t.w.state(b, p.end(k), 0)})
 		}
 	}
@@ -488,6 +489,10 @@ func (t *table) meta(a *Answer, d *ledger.Data) {
 	if !d.CompleteTo.IsZero() {
 		text := d.CompleteTo.UTC().Format(time.RFC3339Nano)
 		a.Meta.CompleteTo = &text
+	}
+	if t.w.changed != 0 {
+		text := p.show(t.w.changed)
+		a.Meta.Changed = &text
 	}
 	if d.Earliest != 0 {
 		text := p.show(d.Earliest)

@@ -25,7 +25,12 @@ const (
 	sourceMissing     = "missing"
 )
 
-const beforeFirst = "before the first event"
+const (
+	beforeFirst  = "before the first event"
+	beganWithin  = "this version of the view began within it"
+	noHistory    = "the view has no history: backfill.from is none"
+	olderVersion = "before this version of the view"
+)
 
 // States of points.
 const (
@@ -47,6 +52,7 @@ type worth struct {
 	stretches []stretch
 	final     int64 // buckets that end here or before are complete
 	now       int64
+	changed   int64 // when a version without history began; 0: it has one, or needs none
 }
 
 func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth {
@@ -58,8 +64,11 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 	// What is asked beyond the present is not there yet; it is no gap.
 	end := min(p.to, clock.End(edge, max(w.now, p.from)))
 	begin, live := w.bounds(p, d)
-	if d.Filling != nil {
+	switch {
+	case d.Filling != nil:
 		begin = listedFrom(d.Filling, begin, p.from)
+	case live > begin: // what lies below the cut is of any time
+		begin = min(begin, p.from)
 	}
 	if begin = clock.Start(edge, begin); live > begin {
 		live = clock.End(edge, live-1)
@@ -69,10 +78,8 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 	case live <= begin:
 	case d.Filling != nil:
 		w.history(p, d.Filling, clock, edge, max(p.from, begin), min(live, end))
-	case p.c.NoHistory:
-		w.add(max(p.from, begin), min(live, end), sourceMissing, "the view has no history: backfill.from is none")
 	default:
-		w.add(max(p.from, begin), min(live, end), sourceMissing, "before this version of the view")
+		w.forward(p, d, clock.Start(edge, d.Version.CreatedAt.UnixMicro()), max(p.from, begin), min(live, end))
 	}
 	w.add(max(p.from, begin, live), end, sourceLive, "")
 	for _, h := range p.holes {
@@ -82,6 +89,18 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 		w.punch(h, fmt.Sprintf("the view keeps %ss from %s on only", p.tierAsked(), p.show(p.floors[p.tierAsked()])))
 	}
 	return w
+}
+
+// forward covers [from, to), where events may lie below the cut of a version without history: nothing is
+// there of what ended before the version, and a part of the buckets that it began in.
+func (w *worth) forward(p *plan, d *ledger.Data, began, from, to int64) {
+	why := olderVersion
+	if p.c.NoHistory {
+		why = noHistory
+	}
+	w.changed = d.Version.CreatedAt.UnixMicro()
+	w.add(from, min(began, to), sourceMissing, why)
+	w.add(max(from, began), to, sourceLive, beganWithin)
 }
 
 // punch makes what was found in a stretch missing; where there was nothing before, nothing is.
@@ -199,26 +218,25 @@ func (w *worth) add(from, to int64, source, reason string) {
 	}
 }
 
-// source is the source of the bucket that starts there; "" beyond the present.
-func (w *worth) source(bucket int64) string {
+// at is the stretch of the bucket that starts there; none beyond the present.
+func (w *worth) at(bucket int64) stretch {
 	for _, s := range w.stretches {
 		if bucket >= s.from && bucket < s.to {
-			return s.source
+			return s
 		}
 	}
-	return ""
+	return stretch{}
 }
 
 // state is what the bucket [from, to) is worth, with so many late rows.
 func (w *worth) state(from, to, late int64) string {
-	switch w.source(from) {
-	case sourceMissing:
-		return stateMissing
-	case sourceBackfilling:
-		return stateBackfilling
-	}
+	s := w.at(from)
 	switch {
-	case to > w.final:
+	case s.source == sourceMissing:
+		return stateMissing
+	case s.source == sourceBackfilling:
+		return stateBackfilling
+	case to > w.final, s.reason == beganWithin:
 		return stateIncomplete
 	case late > 0:
 		return stateRevised
@@ -237,6 +255,7 @@ func (w *worth) total(to int64) string {
 			return stateBackfilling
 		case sourceLive, sourceLake:
 			state = stateComplete
+			hole = hole || s.reason == beganWithin
 		case sourceMissing:
 			hole = hole || s.reason != beforeFirst
 		}

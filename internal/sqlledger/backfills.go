@@ -10,14 +10,21 @@ import (
 	"github.com/pinflow/pinflow/internal/ledger"
 )
 
-// addBackfill makes the back-fill of a new version. Its days are listed when the lake is past the cut.
-func (x *tx) addBackfill(ctx context.Context, version int64, v *ledger.ViewChange, now int64) error {
+// addBackfill makes the back-fill of a new version. Its days are listed when the lake is past the cut. That
+// of a version that serves at once is done and was never listed: it is what a rollback names.
+func (x *tx) addBackfill(ctx context.Context, version int64, state string, v *ledger.ViewChange, now int64) error {
 	engine := v.Engine
 	if engine == "" {
 		engine = ledger.EngineKernel
 	}
-	_, err := x.exec(ctx, "INSERT INTO backfills (version, engine, state, created_at, plan) VALUES (?, ?, 'queued', ?, ?)",
-		version, engine, now, orEmpty(v.Plan))
+	if state == ledger.Building {
+		_, err := x.exec(ctx, "INSERT INTO backfills (version, engine, state, created_at, plan) VALUES (?, ?, 'queued', ?, ?)",
+			version, engine, now, orEmpty(v.Plan))
+		return err
+	}
+	_, err := x.exec(ctx, `INSERT INTO backfills (version, engine, state, created_at, finished_at, plan) SELECT id, ?, 'done', ?, ?, ?
+	    FROM view_versions vv WHERE id = ? AND EXISTS (SELECT 1 FROM view_versions o WHERE o.view_name = vv.view_name AND o.state = 'standby')`,
+		engine, now, now, orEmpty(v.Plan), version)
 	return err
 }
 

@@ -196,7 +196,7 @@ func (x *tx) filling(ctx context.Context, version int64) (*ledger.Filling, error
 	var first sql.NullString
 	found, err := x.one(ctx, []any{&f.Backfill, &f.State, &listed, &first}, `SELECT b.id, b.state, b.listed_at,
 	    (SELECT min(day) FROM backfill_tasks t WHERE t.backfill_id = b.id) FROM backfills b
-	    WHERE b.version = ? AND b.log_id IS NULL ORDER BY b.id DESC LIMIT 1`, version)
+	    WHERE b.version = ? AND b.log_id IS NULL AND NOT (b.state = 'done' AND b.listed_at IS NULL) ORDER BY b.id DESC LIMIT 1`, version)
 	if err != nil {
 		return nil, err
 	}

@@ -71,6 +71,7 @@ var suite = []struct {
 	{"M4_failed_tasks_are_retried", failedTasks},
 	{"M4_steer_backfills", steerBackfills},
 	{"M5_rollback_and_standby", rollbackStandby},
+	{"M5_rollback_of_a_version_without_history", rollbackForward},
 	{"catalogue_apply_is_all_or_nothing", applyAll},
 	{"status", status},
 	{"P1_reads_write_nothing", readsWriteNothing},
