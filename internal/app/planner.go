@@ -165,7 +165,7 @@ func (a *applier) applied(ctx context.Context, d *plan.Document) (*httpapi.Appli
 		return nil, err
 	}
 	for _, c := range d.Changes {
-		i := slices.IndexFunc(all, func(b ledger.Backfill) bool { return b.View == c.View && b.VersionIs == ledger.Building })
+		i := slices.IndexFunc(all, func(b ledger.Backfill) bool { return b.View == c.View && b.VersionIs == ledger.Building && b.Log == 0 })
 		if c.Backfill != nil && i >= 0 {
 			out.Backfills = append(out.Backfills, all[i].ID)
 		}

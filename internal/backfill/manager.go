@@ -97,11 +97,9 @@ func (m *Manager) list(ctx context.Context, held ledger.Lease, b *ledger.Backfil
 	if err != nil {
 		return err
 	}
-	if b.Log == 0 {
-		ready, err := m.reached(ctx, snap, r.Version.Cut)
-		if err != nil || !ready {
-			return err
-		}
+	ready, err := m.reached(ctx, snap, r.Version.Cut)
+	if err != nil || !ready {
+		return err
 	}
 	days, err := m.lake.Days(ctx, b.Stream)
 	if err != nil {

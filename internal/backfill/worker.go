@@ -121,6 +121,9 @@ func (w *Worker) do(ctx context.Context, t *ledger.TaskLease) error {
 		sel := lake.Selection{
 			Table: t.Stream, Snapshot: snapshot, Columns: r.Columns(), From: at.UnixMicro(), To: at.Add(24 * time.Hour).UnixMicro(),
 		}
+		if t.Log != 0 { // other files of the day need not be read
+			sel.Key, sel.ToOffset = span.Key{Log: t.Log}, math.MaxInt64
+		}
 		_, err = w.lake.Scan(ctx, sel, func(b *lake.Block) error { return d.block(ctx, b) })
 	}
 	if err == nil {
