@@ -274,9 +274,9 @@ func (w *worth) state(from, to, late int64) string {
 	return stateComplete
 }
 
-// total is what a number over the whole range is worth: parts before the first event take nothing
+// total is what a number over the whole range is worth, with so many late rows: parts before the first event take nothing
 // from it unless there is nothing else.
-func (w *worth) total(to int64) string {
+func (w *worth) total(to, late int64) string {
 	state := stateMissing
 	hole := false
 	for _, s := range w.stretches {
@@ -290,8 +290,12 @@ func (w *worth) total(to int64) string {
 			hole = hole || s.reason != beforeFirst
 		}
 	}
-	if state == stateComplete && (hole || to > w.final) {
+	switch {
+	case state != stateComplete:
+	case hole || to > w.final:
 		return stateIncomplete
+	case late > 0:
+		return stateRevised
 	}
 	return state
 }
