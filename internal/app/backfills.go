@@ -10,6 +10,7 @@ import (
 
 	"github.com/pinflow/pinflow/internal/audit"
 	"github.com/pinflow/pinflow/internal/backfill"
+	"github.com/pinflow/pinflow/internal/days"
 	"github.com/pinflow/pinflow/internal/icelake"
 	"github.com/pinflow/pinflow/internal/sqlledger"
 )
@@ -17,7 +18,7 @@ import (
 // backfills are the manager of back-fills and the workers inside this process.
 func (p *parts) backfills() (stage, error) {
 	s := p.cfg.Project.Settings
-	cfg := backfill.Config{Owner: p.owner(), Every: p.cfg.JobEvery, Share: s.Backfill.Share, Standby: s.Rollback}
+	cfg := backfill.Config{Owner: p.owner(), Every: p.cfg.JobEvery, Share: s.Backfill.Share, Standby: s.Rollback, GiveWay: p.pressure.Reason}
 	m, err := backfill.NewManager(cfg, p.log.With("job", "backfill"), p.ledger, p.lake)
 	if err != nil {
 		return nil, err
@@ -57,9 +58,10 @@ func RunBackfill(ctx context.Context, cfg Config, workers int) (err error) {
 		return fmt.Errorf("naming this worker: %w", err)
 	}
 	metrics := backfill.NewMetrics(a.cfg.Registry)
+	pressure := days.NewPressure(p.ledger)
 	var all stage
 	for n := range workers {
-		own := backfill.Config{Owner: fmt.Sprintf("backfill:%s:%d:%.8s#%d", host, os.Getpid(), uuid.NewString(), n), Share: s.Backfill.Share}
+		own := backfill.Config{Owner: fmt.Sprintf("backfill:%s:%d:%.8s#%d", host, os.Getpid(), uuid.NewString(), n), Share: s.Backfill.Share, GiveWay: pressure.Reason}
 		w, err := backfill.NewWorker(own, p.log.With("job", "backfill", "worker", n), metrics, p.ledger, p.lake)
 		if err != nil {
 			return err

@@ -86,7 +86,7 @@ func (p *parts) batchUnit(readers, jobs stage) (stage, stage, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	committer, err := batch.NewCommitter(batch.CommitterConfig{Owner: p.owner(), Every: p.cfg.CommitEvery}, p.log.With("job", "committer"), m, p.ledger, p.lake)
+	committer, err := batch.NewCommitter(batch.CommitterConfig{Owner: p.owner(), Every: p.cfg.CommitEvery, GiveWay: p.pressure.Reason}, p.log.With("job", "committer"), m, p.ledger, p.lake)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -177,7 +177,7 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 	deps.Status, deps.Feed = reporter, httpapi.NewLedgerFeed(p.ledger)
 	definitions := &applier{planner{p.ledger, p.lake}, *p.bringer()}
 	deps.Planner, deps.Applier, deps.Backfills = definitions, definitions, p.ledger
-	if p.auditor, err = audit.New(audit.Config{Owner: p.owner(), Every: p.cfg.AuditEvery}, p.ledger, p.lake); err != nil {
+	if p.auditor, err = audit.New(audit.Config{Owner: p.owner(), Every: p.cfg.AuditEvery, GiveWay: p.pressure.Reason}, p.ledger, p.lake); err != nil {
 		return err
 	}
 	deps.Auditor = p.auditor

@@ -21,6 +21,9 @@ type Config struct {
 	Share    float64       // of its time that a worker works; 0: all of it
 	MaxBytes int           // states held before they are written down, bytes; 0: 64 MiB
 	Standby  time.Duration // how long a version that was replaced is kept; 0: 24 h
+	// GiveWay says why history has to wait now, "" if it has not to: no day is begun then, and the one in hand
+	// goes on slowly. nil: never.
+	GiveWay func(ctx context.Context) string
 }
 
 func (c *Config) defaults() error {
@@ -38,6 +41,9 @@ func (c *Config) defaults() error {
 	}
 	if c.Standby == 0 {
 		c.Standby = 24 * time.Hour
+	}
+	if c.GiveWay == nil {
+		c.GiveWay = func(context.Context) string { return "" }
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -460,4 +461,54 @@ func TestLeavesNothingBehind(t *testing.T) {
 	if got, err := w.lake.Pins(ctx, "pin", ""); err != nil || len(got) != 0 {
 		t.Errorf("tags left: %v %v", got, err)
 	}
+}
+
+// While a day is near its deadline no day of a history is begun, and the one in hand goes on.
+func TestGivesWay(t *testing.T) {
+	w := newWorld(t, 6)
+	w.fill(w.schema(1, stream()), 100, 3)
+	w.pass(ledger.Live, ledger.Flush, 100)
+	w.pass(ledger.Batch, ledger.Stage, 100)
+	w.view("cast(_extra.score as long)", "")
+	asked := make(chan struct{})
+	var near atomic.Bool
+	near.Store(true)
+	cfg := backfill.Config{Owner: "w", Every: time.Millisecond, GiveWay: func(context.Context) string {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		if near.Load() {
+			return "yesterday is due"
+		}
+		return ""
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	m, err := backfill.NewManager(backfill.Config{Owner: "m", Every: time.Millisecond}, quiet(), w.led, w.lake)
+	w.ok(err)
+	wg.Go(func() { w.ok(m.Run(ctx)) })
+	worker, err := backfill.NewWorker(cfg, quiet(), backfill.NewMetrics(prometheus.NewRegistry()), w.led, w.lake)
+	w.ok(err)
+	state := func() ledger.Backfill {
+		all, err := w.led.Backfills(t.Context(), 0)
+		w.ok(err)
+		return all[0]
+	}
+	for state().State != ledger.Running { // its days are listed
+		<-time.After(time.Millisecond)
+	}
+	wg.Go(func() { w.ok(worker.Run(ctx)) })
+	for range 20 {
+		<-asked
+	}
+	if b := state(); b.Tasks[ledger.Queued] == 0 || b.Tasks[ledger.Running]+b.Tasks[ledger.Done] != 0 {
+		t.Errorf("it did not wait: %v", b.Tasks)
+	}
+	near.Store(false)
+	for state().State != ledger.Done {
+		<-time.After(time.Millisecond)
+	}
+	cancel()
+	wg.Wait()
 }

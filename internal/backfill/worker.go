@@ -32,6 +32,7 @@ type Worker struct {
 	store Store
 	lake  Lake
 	codec *segment.Codec
+	waits string // what it gave way to last
 }
 
 // NewWorker checks cfg and returns a worker that has started nothing. Its name has to be its own among
@@ -57,6 +58,17 @@ func (w *Worker) Run(ctx context.Context) error {
 
 // next does one task, if there is one. A failure is the task's: it is tried again, here or elsewhere.
 func (w *Worker) next(ctx context.Context) (bool, error) {
+	reason := w.cfg.GiveWay(ctx)
+	if reason != w.waits {
+		if w.waits = reason; reason != "" {
+			w.log.Info("history gives way", "to", reason)
+		} else {
+			w.log.Info("history goes on")
+		}
+	}
+	if reason != "" {
+		return false, nil
+	}
 	t, err := w.store.LeaseTask(ctx, w.cfg.Owner, leaseTTL)
 	if err != nil || t == nil {
 		return false, err
@@ -173,10 +185,13 @@ func (d *day) block(ctx context.Context, b *lake.Block) error {
 
 // pause leaves the machine to others for the part of the time that is not ours.
 func (d *day) pause(ctx context.Context) error {
-	if d.w.cfg.Share >= 1 {
+	rest := time.Duration(float64(time.Since(d.worked)) * (1/d.w.cfg.Share - 1))
+	if d.w.cfg.GiveWay(ctx) != "" {
+		rest = mostPause
+	}
+	if rest <= 0 {
 		return nil
 	}
-	rest := time.Duration(float64(time.Since(d.worked)) * (1/d.w.cfg.Share - 1))
 	timer := time.NewTimer(min(rest, mostPause))
 	defer timer.Stop()
 	select {
