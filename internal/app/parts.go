@@ -10,7 +10,6 @@ import (
 
 	"github.com/pinflow/pinflow/internal/access"
 	"github.com/pinflow/pinflow/internal/audit"
-	"github.com/pinflow/pinflow/internal/days"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/icelake"
 	"github.com/pinflow/pinflow/internal/kafkalog"
@@ -34,8 +33,7 @@ type parts struct {
 
 	name string // owner
 
-	auditor  *audit.Auditor
-	pressure *days.Pressure // after which what can wait asks
+	auditor *audit.Auditor
 
 	closers []func() error
 }
@@ -74,7 +72,6 @@ func (p *parts) open(ctx context.Context) error {
 		return p.explain(fmt.Errorf("opening the ledger: %w", err))
 	}
 	p.onClose(p.ledger.Close)
-	p.pressure = days.NewPressure(p.ledger)
 	if err := p.openAccess(ctx); err != nil {
 		return p.explain(err)
 	}

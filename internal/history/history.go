@@ -29,6 +29,8 @@ type Reader struct {
 	columns []string
 
 	picked map[int32][]int32 // rows of the block in hand, by schema
+	passed map[int32]bool    // schemas whose rows another engine folds
+	taken  []*fold.States    // that another engine folded
 }
 
 // target folds under one schema that the version can be folded under.
@@ -154,7 +156,7 @@ func (r *Reader) Add(b *lake.Block, in Bounds) error {
 		return err
 	}
 	for version, rows := range r.picked {
-		if len(rows) == 0 {
+		if len(rows) == 0 || r.passed[version] {
 			continue
 		}
 		part := b
@@ -239,12 +241,16 @@ func (r *Reader) Bytes() int {
 	for _, t := range r.targets {
 		n += t.folder.Bytes()
 	}
+	for _, s := range r.taken {
+		n += s.Bytes()
+	}
 	return n
 }
 
 // Take returns the states held as blocks and forgets them.
 func (r *Reader) Take() []*fold.States {
-	var out []*fold.States
+	out := r.taken
+	r.taken = nil
 	for _, t := range r.targets {
 		out = append(out, t.folder.Take()...)
 	}

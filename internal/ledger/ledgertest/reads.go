@@ -285,9 +285,7 @@ func (w *world) observe() string {
 		out += fmt.Sprintf("%s %d %d\n", x.Name, x.Epoch, len(x.Schemas))
 	}
 	for _, l := range s.Logs {
-		if l.CreatedAt = (time.Time{}); !l.ClosedAt.IsZero() {
-			l.ClosedAt = time.Unix(0, 0).UTC() // that it is closed, not when
-		}
+		l.CreatedAt = time.Time{}
 		out += fmt.Sprintf("%+v\n", l)
 	}
 	for _, v := range s.Views {
