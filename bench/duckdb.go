@@ -12,7 +12,7 @@ import (
 
 var duckBench = bench{
 	name: "duckdb", title: "the kernel and DuckDB over the same rows, one thread each",
-	how: "2 million rows, once as columns in the memory of each side, once as a Parquet file (zstd) written by DuckDB. From it the kernel reads the columns it needs with arrow-go and folds them by day and one dimension (GOMAXPROCS=1); DuckDB answers the same GROUP BY with `threads = 1`. (The kernel also keeps what every view has: failures, late rows for six grains, and what rounding takes from sums.) Of 1, 5 and 20 measures (counts, filtered counts, sums, limits, averages) and of 5 with a distinct count and a percentile, for which DuckDB takes its own approx_count_distinct and approx_quantile. The best of three runs each, in one process, by processor time.",
+	how: "2 million rows, once as columns in the memory of each side, once as a Parquet file (zstd) written by DuckDB. From it the kernel reads the columns it needs, as a scan of the lake does, and folds them by day and one dimension (GOMAXPROCS=1); DuckDB answers the same GROUP BY with `threads = 1`. (The kernel also keeps what every view has: failures, late rows for six grains, and what rounding takes from sums.) Of 1, 5 and 20 measures (counts, filtered counts, sums, limits, averages) and of 5 with a distinct count and a percentile, for which DuckDB takes its own approx_count_distinct and approx_quantile. The best of three runs each, in one process, by processor time.",
 	run: runDuck,
 }
 

@@ -26,6 +26,7 @@ type backfillAnswer struct {
 	State     string           `json:"state"`
 	VersionIs string           `json:"version_state"`
 	Engine    string           `json:"engine"`
+	Import    string           `json:"import"`
 	CreatedAt time.Time        `json:"created_at"`
 	Days      map[string]int64 `json:"days"`
 	RowsDone  int64            `json:"rows_done"`
@@ -98,7 +99,7 @@ func (c *cli) listBackfills(ctx context.Context) error {
 		return c.printJSON(all)
 	}
 	s := sheet{
-		columns: []string{"id", "view", "version", "state", "days", "days_done", "rows", "rows_done", "rows_per_second", "eta", "created"},
+		columns: []string{"id", "view", "version", "state", "days", "days_done", "rows", "rows_done", "rows_per_second", "eta", "created", "import"},
 		right:   []bool{true, false, false, false, true, true, true, true, true, true},
 	}
 	for _, raw := range all {
@@ -107,7 +108,7 @@ func (c *cli) listBackfills(ctx context.Context) error {
 			return fault.New(fault.Unknown, "bad_answer", "reading the answer of %s: %w", server.URL(), err)
 		}
 		s.rows = append(s.rows, []any{
-			b.ID, b.View, short(b.Version), b.State, b.Days["total"], b.Days[ledger.Done], b.RowsTotal, b.RowsDone, int64(b.Rate), c.eta(&b), c.moment(b.CreatedAt),
+			b.ID, b.View, short(b.Version), b.State, b.Days["total"], b.Days[ledger.Done], b.RowsTotal, b.RowsDone, int64(b.Rate), c.eta(&b), c.moment(b.CreatedAt), orNull(b.Import),
 		})
 	}
 	return c.print(s)
@@ -123,7 +124,7 @@ func (c *cli) eta(b *backfillAnswer) any {
 	return *b.ETA
 }
 
-// backfillID finds a back-fill by its number, or the newest of a view.
+// backfillID finds a back-fill by its number, or the newest of a view's history.
 func (c *cli) backfillID(ctx context.Context, server *client.Client, of string) (int64, error) {
 	if id, err := strconv.ParseInt(of, 10, 64); err == nil {
 		return id, nil
@@ -134,7 +135,7 @@ func (c *cli) backfillID(ctx context.Context, server *client.Client, of string) 
 	}
 	for _, raw := range all {
 		var b backfillAnswer
-		if err := json.Unmarshal(raw, &b); err == nil && b.View == of {
+		if err := json.Unmarshal(raw, &b); err == nil && b.View == of && b.Import == "" {
 			return b.ID, nil
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	_ "time/tzdata" // time zones of views also where the system has none
 
+	"github.com/mattn/go-isatty"
+
 	"github.com/pinflow/pinflow/internal/config"
 )
 
@@ -20,8 +22,5 @@ func main() {
 	}))
 }
 
-// isTerminal tells whether somebody watches.
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
+// isTerminal tells whether somebody watches. /dev/null is a character device, too, and nobody.
+func isTerminal(f *os.File) bool { return isatty.IsTerminal(f.Fd()) }

@@ -21,6 +21,7 @@ import (
 // planRequest is what POST /v1/plan takes.
 type planRequest struct {
 	Files  map[string]string `json:"files"`
+	Vars   map[string]string `json:"vars,omitempty"`
 	Views  []string          `json:"views,omitempty"`
 	Repair []string          `json:"repair,omitempty"`
 	Engine string            `json:"engine,omitempty"`
@@ -55,12 +56,25 @@ pinflow apply, which does exactly that, or nothing.`,
 					return fault.New(fault.Config, "cannot_write", "writing the plan: %w", err).WithExit(fault.ExitFailed)
 				}
 			}
-			return c.showPlan(doc, out)
+			if err := c.showPlan(doc, out); err != nil {
+				return err
+			}
+			return allRefused(doc)
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "", "file to write the plan to, for pinflow apply")
 	cmd.Flags().StringVar(&engine, "engine", "", "that fills in histories (default kernel)")
 	return cmd
+}
+
+// allRefused is the fault of files that ask for nothing but what cannot be had.
+func allRefused(doc *plan.Document) error {
+	n := doc.Refuses()
+	if n == 0 || doc.Does() {
+		return nil
+	}
+	return fault.New(fault.Config, "all_refused", "%s cannot be had, and there is nothing else to apply", plural(n, "change")).
+		WithAdvice("the plan says what to write instead").WithExit(fault.ExitInvalid)
 }
 
 // makePlan sends the project's texts and returns the plan, read and as it came.
@@ -71,7 +85,7 @@ func (c *cli) makePlan(ctx context.Context, server *client.Client, r planRequest
 		if err != nil {
 			return nil, nil, err
 		}
-		r.Files = p.Texts()
+		r.Files, r.Vars = p.Texts(), p.Vars()
 	}
 	var raw json.RawMessage
 	if err := server.Post(ctx, "/v1/plan", r, &raw); err != nil {
@@ -91,7 +105,10 @@ func (c *cli) showPlan(doc *plan.Document, out string) error {
 		return c.printJSON(doc)
 	case asTable:
 		end := "Nothing was changed. Run: pinflow apply"
-		if out != "" {
+		switch {
+		case !doc.Does():
+			end = "Nothing was changed, and there is nothing to apply."
+		case out != "":
 			end += " " + out
 		}
 		_, err := io.WriteString(c.stdout, doc.Text(end))
@@ -161,6 +178,9 @@ func (c *cli) planOf(cmd *cobra.Command, server *client.Client, args []string) (
 func (c *cli) apply(ctx context.Context, server *client.Client, doc *plan.Document, yes, wait bool) error {
 	fmt.Fprint(c.stderr, doc.Text(""))
 	if !doc.Does() {
+		if err := allRefused(doc); err != nil {
+			return err
+		}
 		return c.printApplied(&applied{Changes: []plan.Change{}, Backfills: []int64{}})
 	}
 	if err := c.confirm("Apply it?", yes); err != nil {
@@ -213,7 +233,7 @@ func (c *cli) confirm(question string, yes bool) error {
 	if c.noInput || !c.inTerminal {
 		return nobody
 	}
-	fmt.Fprintf(c.stderr, "%s Only 'yes' is taken for yes: ", question)
+	fmt.Fprintf(c.stderr, "%s Write yes to go on: ", question)
 	answer, err := bufio.NewReader(c.stdin).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("reading the answer: %w", err)

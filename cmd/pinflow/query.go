@@ -38,7 +38,8 @@ type answer struct {
 type coverage struct {
 	From   string `json:"from"`
 	To     string `json:"to"`
-	Source string `json:"source"` // lake | live | missing
+	Source string `json:"source"` // lake | live | backfilling | missing
+	Reason string `json:"reason"`
 }
 
 // answerColumn is a column's name; the server gives it alone or with what it holds.
@@ -261,8 +262,12 @@ func (c *cli) footer(a *answer) {
 	}
 	c.say("%s", strings.Join(parts, " · "))
 	for _, g := range a.Meta.Coverage {
-		if g.Source == "missing" {
-			c.say("missing: %s … %s", g.From, g.To)
+		why := ""
+		if g.Reason != "" {
+			why = ": " + printable(g.Reason)
+		}
+		if g.Source == "missing" || g.Source == "backfilling" || why != "" {
+			c.say("%s: %s … %s%s", g.Source, g.From, g.To, why)
 		}
 	}
 	for _, w := range a.Meta.Warnings {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pinflow/pinflow/internal/app"
+	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/fault"
 )
@@ -116,7 +117,7 @@ func (c *cli) showTopics(all []app.TopicState) error {
 		case t.Retention < 0:
 			row[6] = "forever"
 		case t.Retention > 0:
-			row[6] = config.FormatDuration(t.Retention)
+			row[6] = calendar.Duration(t.Retention)
 		}
 		s.rows = append(s.rows, row)
 	}

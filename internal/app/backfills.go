@@ -4,33 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 
 	"github.com/google/uuid"
 
 	"github.com/pinflow/pinflow/internal/audit"
 	"github.com/pinflow/pinflow/internal/backfill"
-	"github.com/pinflow/pinflow/internal/config"
+	"github.com/pinflow/pinflow/internal/days"
 	"github.com/pinflow/pinflow/internal/icelake"
-	"github.com/pinflow/pinflow/internal/spark"
 	"github.com/pinflow/pinflow/internal/sqlledger"
 )
 
 // backfills are the manager of back-fills and the workers inside this process.
 func (p *parts) backfills() (stage, error) {
 	s := p.cfg.Project.Settings
-	cfg := backfill.Config{Owner: p.owner(), Every: p.cfg.JobEvery, Share: s.Backfill.Share, Standby: s.Rollback}
+	cfg := backfill.Config{Owner: p.owner(), Every: p.cfg.JobEvery, Share: s.Backfill.Share, Standby: s.Rollback, GiveWay: p.pressure.Reason}
 	m, err := backfill.NewManager(cfg, p.log.With("job", "backfill"), p.ledger, p.lake)
 	if err != nil {
 		return nil, err
 	}
 	all := stage{{"back-fill manager", m.Run}}
 	metrics := backfill.NewMetrics(p.cfg.Registry)
-	engine := p.spark()
 	for n := range s.Backfill.Workers {
 		cfg.Owner = fmt.Sprintf("%s#%d", p.owner(), n)
-		w, err := backfill.NewWorker(cfg, p.log.With("job", "backfill"), metrics, p.ledger, p.lake, engine)
+		w, err := backfill.NewWorker(cfg, p.log.With("job", "backfill"), metrics, p.ledger, p.lake)
 		if err != nil {
 			return nil, err
 		}
@@ -61,35 +58,17 @@ func RunBackfill(ctx context.Context, cfg Config, workers int) (err error) {
 		return fmt.Errorf("naming this worker: %w", err)
 	}
 	metrics := backfill.NewMetrics(a.cfg.Registry)
-	engine := p.spark()
+	pressure := days.NewPressure(p.ledger)
 	var all stage
 	for n := range workers {
-		own := backfill.Config{Owner: fmt.Sprintf("backfill:%s:%d:%.8s#%d", host, os.Getpid(), uuid.NewString(), n), Share: s.Backfill.Share}
-		w, err := backfill.NewWorker(own, p.log.With("job", "backfill", "worker", n), metrics, p.ledger, p.lake, engine)
+		own := backfill.Config{Owner: fmt.Sprintf("backfill:%s:%d:%.8s#%d", host, os.Getpid(), uuid.NewString(), n), Share: s.Backfill.Share, GiveWay: pressure.Reason}
+		w, err := backfill.NewWorker(own, p.log.With("job", "backfill", "worker", n), metrics, p.ledger, p.lake)
 		if err != nil {
 			return err
 		}
 		all = append(all, role{"back-fill worker", w.Run})
 	}
 	return supervise(ctx, a.log, a.cfg.StopBudget, all)
-}
-
-// spark is Apache Spark, which starts when there is something for it to do, and ends with this process.
-func (p *parts) spark() backfill.Spark {
-	sp := openSpark(p.cfg.Project.Settings, p.log.With("job", "spark"))
-	p.onClose(sp.Close)
-	return sp
-}
-
-func openSpark(s config.Settings, log *slog.Logger) *spark.Spark {
-	how := s.Backfill.Spark
-	return spark.New(spark.Config{
-		Home: how.Home, Master: how.Master, Jars: how.Jars, Packages: how.Packages, Conf: how.Conf, Idle: how.Idle,
-		Lake: spark.Lake{
-			Warehouse: s.Lake.Warehouse, Endpoint: s.Lake.S3.Endpoint, Region: s.Lake.S3.Region,
-			PathStyle: s.Lake.S3.PathStyle, AccessKey: s.Lake.S3.AccessKey, SecretKey: s.Lake.S3.SecretKey,
-		},
-	}, log)
 }
 
 // audits is the slow check of closed days.

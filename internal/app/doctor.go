@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/icelake"
@@ -79,7 +80,7 @@ func (t *TopicState) findings(s config.Settings) []Finding {
 		all = append(all, Finding{"topic " + t.Name, "error", fmt.Sprintf("cleanup.policy is %s: compaction removes records that no unit has read; set it to delete", t.Cleanup)})
 	}
 	if t.Retention > 0 && t.Retention < 24*time.Hour {
-		warn("records are kept for %s: a unit that is down for longer loses what came in", config.FormatDuration(t.Retention))
+		warn("records are kept for %s: a unit that is down for longer loses what came in", calendar.Duration(t.Retention))
 	}
 	if t.MaxMessage > 0 && t.MaxMessage < s.Limits.Event {
 		warn("max.message.bytes is %d, limits.event %d: larger events are refused one by one", t.MaxMessage, s.Limits.Event)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pinflow/pinflow/internal/access"
 	"github.com/pinflow/pinflow/internal/audit"
+	"github.com/pinflow/pinflow/internal/days"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/icelake"
 	"github.com/pinflow/pinflow/internal/kafkalog"
@@ -33,7 +34,8 @@ type parts struct {
 
 	name string // owner
 
-	auditor *audit.Auditor
+	auditor  *audit.Auditor
+	pressure *days.Pressure // after which what can wait asks
 
 	closers []func() error
 }
@@ -72,6 +74,7 @@ func (p *parts) open(ctx context.Context) error {
 		return p.explain(fmt.Errorf("opening the ledger: %w", err))
 	}
 	p.onClose(p.ledger.Close)
+	p.pressure = days.NewPressure(p.ledger)
 	if err := p.openAccess(ctx); err != nil {
 		return p.explain(err)
 	}

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -24,11 +23,11 @@ type planner struct {
 	lake interface {
 		Days(ctx context.Context, table string) ([]lakedef.DayFiles, error)
 	}
-	engine string // of back-fills that name none; "": kernel
 }
 
-// request is what a plan is asked of, beside the files.
+// request is what a plan is asked of.
 type request struct {
+	files, vars  map[string]string
 	only, repair []string
 	engine       string
 }
@@ -40,27 +39,27 @@ func (p *planner) Plan(ctx context.Context, r httpapi.PlanRequest) (*plan.Docume
 	if err := engineOK(r.Engine); err != nil {
 		return nil, err
 	}
-	ask := request{r.Views, r.Repair, r.Engine}
+	ask := request{r.Files, r.Vars, r.Views, r.Repair, r.Engine}
 	if len(r.Repair) > 0 {
-		return p.document(ctx, &plan.Project{}, r.Files, ask)
+		return p.document(ctx, &plan.Project{}, ask)
 	}
-	project, err := projectOf(r.Files)
+	project, err := projectOf(r.Files, r.Vars)
 	if err != nil {
 		return nil, err
 	}
-	return p.document(ctx, project, r.Files, ask)
+	return p.document(ctx, project, ask)
 }
 
 func engineOK(engine string) error {
-	if engine == "" || engine == ledger.EngineKernel || engine == ledger.EngineSpark {
+	if engine == "" || engine == ledger.EngineKernel {
 		return nil
 	}
-	return fault.New(fault.Record, "unknown_engine", "there is no back-fill engine %q", engine).WithAdvice("%s or %s; left out, that of backfill.engine", ledger.EngineKernel, ledger.EngineSpark)
+	return fault.New(fault.Record, "unknown_engine", "there is no back-fill engine %q in this version", engine).WithAdvice("leave it out: %s", ledger.EngineKernel)
 }
 
 // projectOf reads a project of texts; what is wrong with it is the asker's.
-func projectOf(files map[string]string) (*plan.Project, error) {
-	project, problems, err := config.Texts(files)
+func projectOf(files, vars map[string]string) (*plan.Project, error) {
+	project, problems, err := config.Texts(files, vars)
 	if err != nil {
 		return nil, err
 	}
@@ -76,17 +75,17 @@ func projectOf(files map[string]string) (*plan.Project, error) {
 	return nil, out
 }
 
-func (p *planner) document(ctx context.Context, project *plan.Project, files map[string]string, r request) (*plan.Document, error) {
+func (p *planner) document(ctx context.Context, project *plan.Project, r request) (*plan.Document, error) {
 	snap, err := p.led.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalogue: %w", err)
 	}
-	return p.compare(ctx, project, files, r, snap)
+	return p.compare(ctx, project, r, snap)
 }
 
 // compare makes the document, with what the lake holds if something has to be filled in.
-func (p *planner) compare(ctx context.Context, project *plan.Project, files map[string]string, r request, snap *ledger.Snapshot) (*plan.Document, error) {
-	in := plan.Input{Project: project, Files: files, Only: r.only, Repair: r.repair, Engine: cmp.Or(r.engine, p.engine), Snap: snap}
+func (p *planner) compare(ctx context.Context, project *plan.Project, r request, snap *ledger.Snapshot) (*plan.Document, error) {
+	in := plan.Input{Project: project, Files: r.files, Vars: r.vars, Only: r.only, Repair: r.repair, Engine: r.engine, Snap: snap}
 	doc, err := plan.Make(in)
 	if err != nil || len(doc.Changes) == 0 {
 		return doc, err
@@ -129,11 +128,11 @@ func (a *applier) Apply(ctx context.Context, d *plan.Document) (*httpapi.Applied
 	}
 	project := &plan.Project{}
 	if len(d.Repair) == 0 {
-		if project, err = projectOf(d.Files); err != nil {
+		if project, err = projectOf(d.Files, d.Vars); err != nil {
 			return nil, err
 		}
 	}
-	now, err := a.compare(ctx, project, d.Files, request{d.Only, d.Repair, d.Engine}, snap)
+	now, err := a.compare(ctx, project, request{d.Files, d.Vars, d.Only, d.Repair, d.Engine}, snap)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +165,7 @@ func (a *applier) applied(ctx context.Context, d *plan.Document) (*httpapi.Appli
 		return nil, err
 	}
 	for _, c := range d.Changes {
-		i := slices.IndexFunc(all, func(b ledger.Backfill) bool { return b.View == c.View && b.VersionIs == ledger.Building })
+		i := slices.IndexFunc(all, func(b ledger.Backfill) bool { return b.View == c.View && b.VersionIs == ledger.Building && b.Log == 0 })
 		if c.Backfill != nil && i >= 0 {
 			out.Backfills = append(out.Backfills, all[i].ID)
 		}
@@ -176,7 +175,7 @@ func (a *applier) applied(ctx context.Context, d *plan.Document) (*httpapi.Appli
 
 // planned is a project as plans see it.
 func planned(p *config.Project) *plan.Project {
-	out := &plan.Project{Engine: p.Settings.Backfill.Engine}
+	out := &plan.Project{}
 	line := func(file string) func(string) int { return func(path string) int { return p.Line(file, path) } }
 	for i := range p.Streams {
 		s := &p.Streams[i]

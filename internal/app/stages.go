@@ -86,7 +86,7 @@ func (p *parts) batchUnit(readers, jobs stage) (stage, stage, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	committer, err := batch.NewCommitter(batch.CommitterConfig{Owner: p.owner(), Every: p.cfg.CommitEvery}, p.log.With("job", "committer"), m, p.ledger, p.lake)
+	committer, err := batch.NewCommitter(batch.CommitterConfig{Owner: p.owner(), Every: p.cfg.CommitEvery, GiveWay: p.pressure.Reason}, p.log.With("job", "committer"), m, p.ledger, p.lake)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -175,9 +175,9 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 	cfg.Page, cfg.Dashboards = page, dashboards(p.cfg.Project)
 	deps.Querier, deps.Catalogue, deps.Days, deps.Lake = engine, p.ledger, days.NewReporter(p.ledger, lateBy(engine)), p.lake
 	deps.Status, deps.Feed = reporter, httpapi.NewLedgerFeed(p.ledger)
-	definitions := &applier{planner{p.ledger, p.lake, p.cfg.Project.Settings.Backfill.Engine}, *p.bringer()}
+	definitions := &applier{planner{p.ledger, p.lake}, *p.bringer()}
 	deps.Planner, deps.Applier, deps.Backfills = definitions, definitions, p.ledger
-	if p.auditor, err = audit.New(audit.Config{Owner: p.owner(), Every: p.cfg.AuditEvery}, p.ledger, p.lake); err != nil {
+	if p.auditor, err = audit.New(audit.Config{Owner: p.owner(), Every: p.cfg.AuditEvery, GiveWay: p.pressure.Reason}, p.ledger, p.lake); err != nil {
 		return err
 	}
 	deps.Auditor = p.auditor

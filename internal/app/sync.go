@@ -51,13 +51,12 @@ type bringer struct {
 	admin *kafkalog.Admin
 	lake  *icelake.Lake
 	how   config.Log
-	fill  string // engine of the back-fills that begin
 	log   *slog.Logger
 	out   io.Writer
 }
 
 func (p *parts) bringer() *bringer {
-	return &bringer{led: p.ledger, admin: p.admin, lake: p.lake, how: p.cfg.Project.Settings.Log, fill: p.cfg.Project.Settings.Backfill.Engine, log: p.log, out: p.cfg.Out}
+	return &bringer{led: p.ledger, admin: p.admin, lake: p.lake, how: p.cfg.Project.Settings.Log, log: p.log, out: p.cfg.Out}
 }
 
 // bring makes the ledger, the log and the lake run what the project's files say, as far as `up` does
@@ -107,12 +106,16 @@ func (b *bringer) rest(ctx context.Context, p *config.Project) error {
 	if b.lake == nil {
 		return nil
 	}
-	doc, err := (&planner{led: b.led, lake: b.lake, engine: b.fill}).document(ctx, planned(p), nil, request{})
+	doc, err := (&planner{led: b.led, lake: b.lake}).document(ctx, planned(p), request{})
 	if err != nil || len(doc.Changes) == 0 {
 		return err
 	}
 	b.log.Warn("the files say something else than what runs", "changes", len(doc.Changes))
-	_, err = fmt.Fprint(b.out, doc.Text("Nothing of this was changed. Run: pinflow apply"))
+	end := "Nothing of this was changed. Run: pinflow apply"
+	if !doc.Does() {
+		end = "Nothing of this was changed: see what to write instead."
+	}
+	_, err = fmt.Fprint(b.out, doc.Text(end))
 	return err
 }
 

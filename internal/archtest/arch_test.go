@@ -32,8 +32,8 @@ var layers = map[string]int{
 	"internal/days": unit, "internal/export": unit, "internal/emulate": unit, "internal/status": unit,
 	"internal/access": unit, "internal/backfill": unit, "internal/audit": unit,
 
-	"internal/kafkalog": adapter, "internal/sqlledger": adapter, "internal/icelake": adapter,
-	"internal/spark": adapter, "internal/httpapi": adapter, "internal/client": adapter, "web": adapter,
+	"internal/kafkalog": adapter, "internal/sqlledger": adapter, "internal/icelake": adapter, "internal/pages": adapter,
+	"internal/httpapi": adapter, "internal/client": adapter, "web": adapter,
 
 	"internal/app": app, "cmd/pinflow": cmd,
 	"internal/prove": contract, "internal/prove/matrix": whole,
@@ -63,6 +63,7 @@ var mayMeet = map[[2]string]string{
 	{"internal/history", "internal/ledger"}:           "compiles versions of the ledger's snapshot",
 	{"internal/history", "internal/lake"}:             "folds the lake's blocks",
 	{"internal/httpapi", "web"}:                       "serves the page",
+	{"internal/icelake", "internal/pages"}:            "reads data files by it",
 }
 
 // unitsOK: adapters may name a unit's result types only where this says so.

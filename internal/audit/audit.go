@@ -23,6 +23,8 @@ type Config struct {
 	Share float64       // of its time that the background check works; 0: 0.2
 	Every time.Duration // between two days of the background check; 0: 1 min
 	Owner string        // names this process in the ledger
+	// GiveWay says why the background check has to wait now, "" if it has not to. nil: never.
+	GiveWay func(ctx context.Context) string
 }
 
 // Store is the part of the ledger that audits read.

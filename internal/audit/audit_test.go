@@ -408,11 +408,11 @@ func TestUncovered(t *testing.T) {
 		rows    int64
 	}{
 		"no history":  {nil, "before the version's cut, and it has no history: backfill.from is none", 1},
-		"not listed":  {&ledger.Filling{State: ledger.Queued}, "its history is being filled in", 1},
+		"not listed":  {&ledger.Filling{Backfill: 1, State: ledger.Queued}, "its history is being filled in", 1},
 		"being built": {missing(ledger.Running), "its history is being filled in", 1},
 		"failed":      {missing(ledger.Failed), "filling in " + day(1) + " failed", 1},
-		"paused":      {&ledger.Filling{State: ledger.Paused, Listed: true, Missing: []ledger.TaskDay{{Day: day(1), State: ledger.Queued}}}, "its back-fill is paused", 1},
-		"all there":   {&ledger.Filling{State: ledger.Done, Listed: true}, "", 2},
+		"paused":      {&ledger.Filling{Backfill: 1, State: ledger.Paused, Listed: true, Missing: []ledger.TaskDay{{Day: day(1), State: ledger.Queued}}}, "its back-fill is paused", 1},
+		"all there":   {&ledger.Filling{Backfill: 1, State: ledger.Done, Listed: true}, "", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, nil)
@@ -429,6 +429,41 @@ func TestUncovered(t *testing.T) {
 				want[0].Reason = tc.reason
 			}
 			if diff := cmp.Diff(want, r.Uncovered); diff != "" || !r.OK || r.Rows != tc.rows {
+				t.Errorf("%d rows, ok %v: -want +got\n%s", r.Rows, r.OK, diff)
+			}
+		})
+	}
+}
+
+// Of an imported file the answer has the days that are filled in; of one that was imported before the
+// version was made, what its own history has.
+func TestUncoveredImports(t *testing.T) {
+	row := pin{at: today.AddDate(0, 0, -1), category: "art"}
+	imports := []span.Log{key.Log}
+	for name, tc := range map[string]struct {
+		filling *ledger.Filling
+		cut     int64
+		reason  string
+	}{
+		"filled in":               {&ledger.Filling{Imports: imports}, 0, ""},
+		"beside a history":        {&ledger.Filling{Backfill: 1, Listed: true, State: ledger.Running, Imports: imports, Missing: []ledger.TaskDay{{Day: day(1), State: ledger.Queued}}}, 0, ""},
+		"another day is not":      {&ledger.Filling{Imports: imports, Missing: []ledger.TaskDay{{Day: day(2), State: ledger.Queued, Log: key.Log}}}, 0, ""},
+		"being filled in":         {&ledger.Filling{Imports: imports, Missing: []ledger.TaskDay{{Day: day(1), State: ledger.Queued, Log: key.Log}}}, 0, "an imported file is being filled in"},
+		"older than the version":  {&ledger.Filling{Backfill: 1, Listed: true, State: ledger.Done}, 1, ""},
+		"older, no history there": {nil, 1, "before the version's cut, and it has no history: backfill.from is none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.store(row)
+			w.data.Positions, w.data.Version.Cut, w.data.Filling = span.Vector{}, span.Vector{key: tc.cut}, tc.filling
+			want := []audit.Uncovered{}
+			if tc.reason == "" {
+				w.answer("minute", row)
+			} else {
+				want = []audit.Uncovered{{From: day(1) + "T00:00:00Z", To: day(0) + "T00:00:00Z", Rows: 1, Reason: tc.reason}}
+			}
+			r := w.audit(audit.Request{From: day(1)})
+			if diff := cmp.Diff(want, r.Uncovered); diff != "" || !r.OK || r.Rows != int64(1-len(want)) {
 				t.Errorf("%d rows, ok %v: -want +got\n%s", r.Rows, r.OK, diff)
 			}
 		})
@@ -506,7 +541,7 @@ func TestByTheTimeOfReception(t *testing.T) {
 	if r = w.audit(audit.Request{From: day(0)}); r.OK || *r.Differences[0].Answer != "1" || *r.Differences[0].Lake != "2" {
 		t.Errorf("%+v", r)
 	}
-	w.data.Version.Cut, w.data.Filling = span.Vector{key: 1}, &ledger.Filling{State: ledger.Running, Listed: true, Missing: []ledger.TaskDay{{Day: day(3), State: ledger.Queued}}}
+	w.data.Version.Cut, w.data.Filling = span.Vector{key: 1}, &ledger.Filling{Backfill: 1, State: ledger.Running, Listed: true, Missing: []ledger.TaskDay{{Day: day(3), State: ledger.Queued}}}
 	w.segs = nil
 	w.answer("day", ahead, other)
 	r = w.audit(audit.Request{From: day(0)})

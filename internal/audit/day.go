@@ -249,43 +249,56 @@ func floorDay(us int64) int64 {
 	return d
 }
 
-// within says which rows of a scan the answer is made of: what live has read, and below the version's cut
-// only days that were filled in.
+// within says which rows of a scan the answer is made of: what live has read; below the version's cut and
+// of imported files only days that were filled in.
 func (c *comparison) within(data *ledger.Data, x scan) history.Bounds {
-	filled := filled(data.Filling, x.day)
+	f := data.Filling
+	if f == nil {
+		f = &ledger.Filling{}
+	}
+	history := f.Backfill != 0 && f.Listed && !lacks(f, 0, x.day)
 	return func(k span.Key) span.Range {
+		cut := data.Version.Cut[k]
 		to, live := data.Positions[k]
-		if !live {
-			to = math.MaxInt64 // an imported file
+		switch {
+		case live:
+		case slices.Contains(f.Imports, k.Log):
+			if lacks(f, k.Log, x.day) {
+				return span.Range{From: math.MaxInt64, To: math.MaxInt64}
+			}
+			return span.Range{To: math.MaxInt64}
+		default: // a file that was imported before the version was made; or is being imported, cut 0
+			to = cut
 		}
-		if filled {
+		if history {
 			return span.Range{To: to}
 		}
-		return span.Range{From: data.Version.Cut[k], To: to}
+		return span.Range{From: cut, To: to}
 	}
 }
 
-// filled tells whether the history of a lake's day is in the answer; of day "", of all of them.
-func filled(f *ledger.Filling, day string) bool {
-	switch {
-	case f == nil, !f.Listed:
-		return false
-	case day == "":
-		return len(f.Missing) == 0
-	}
-	return !slices.ContainsFunc(f.Missing, func(t ledger.TaskDay) bool { return t.Day == day })
+// lacks tells whether a day of an imported file, or (log 0) of what lies below the cut, is not filled in;
+// of day "", whether any is not.
+func lacks(f *ledger.Filling, log span.Log, day string) bool {
+	return slices.ContainsFunc(f.Missing, func(t ledger.TaskDay) bool { return t.Log == log && (day == "" || t.Day == day) })
 }
 
 // lacking says why rows below the version's cut are not in the answer.
 func (c *comparison) lacking(ans *answer, day string) string {
 	f := ans.data.Filling
 	if f == nil {
-		return "before the version's cut, and it has no history: backfill.from is none"
+		f = &ledger.Filling{}
 	}
 	for _, t := range f.Missing {
 		if t.State == ledger.Failed && (t.Day == day || day == "") {
 			return "filling in " + t.Day + " failed"
 		}
+	}
+	if f.Backfill == 0 {
+		if len(f.Missing) > 0 {
+			return "an imported file is being filled in"
+		}
+		return "before the version's cut, and it has no history: backfill.from is none"
 	}
 	if f.State == ledger.Paused {
 		return "its back-fill is paused"

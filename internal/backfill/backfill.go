@@ -21,6 +21,9 @@ type Config struct {
 	Share    float64       // of its time that a worker works; 0: all of it
 	MaxBytes int           // states held before they are written down, bytes; 0: 64 MiB
 	Standby  time.Duration // how long a version that was replaced is kept; 0: 24 h
+	// GiveWay says why history has to wait now, "" if it has not to: no day is begun then, and the one in hand
+	// goes on slowly. nil: never.
+	GiveWay func(ctx context.Context) string
 }
 
 func (c *Config) defaults() error {
@@ -38,6 +41,9 @@ func (c *Config) defaults() error {
 	}
 	if c.Standby == 0 {
 		c.Standby = 24 * time.Hour
+	}
+	if c.GiveWay == nil {
+		c.GiveWay = func(context.Context) string { return "" }
 	}
 	return nil
 }
@@ -60,19 +66,6 @@ type Lake interface {
 	Unpin(ctx context.Context, table string, tags ...string) error
 	Pins(ctx context.Context, table, prefix string) ([]string, error)
 	Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block) error) (int64, error)
-
-	// States that another engine wrote, by the name of their table; see icelake.
-	ClaimStates(ctx context.Context, name string) error
-	ClaimedStates(ctx context.Context) ([]string, error)
-	RowsAs(ctx context.Context, of string, snapshot int64, name string) (metadata string, err error)
-	States(ctx context.Context, metadata string, fn func(*lake.Block) error) error
-	DropStates(ctx context.Context, names ...string) error
-}
-
-// Spark runs statements over the lake's tables; see package spark.
-type Spark interface {
-	Register(ctx context.Context, name, metadata string) error
-	Run(ctx context.Context, sql string, progress func(done, of int)) (rows []string, err error)
 }
 
 // Metrics of the back-fills.
@@ -80,7 +73,6 @@ type Metrics struct {
 	Rows  prometheus.Counter
 	Tasks *prometheus.CounterVec // by how they ended
 	Time  prometheus.Histogram
-	Spark prometheus.Gauge // part that is done of the day that Spark folds
 }
 
 // NewMetrics builds and registers them.
@@ -90,8 +82,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Tasks: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pinflow_backfill_tasks_total", Help: "Days of back-fills, by how a worker ended with them."}, []string{"as"}),
 		Time:  prometheus.NewHistogram(prometheus.HistogramOpts{Name: "pinflow_backfill_task_seconds", Help: "Time of a day that was sealed.", Buckets: prometheus.ExponentialBuckets(0.01, 2, 16)}),
 	}
-	m.Spark = prometheus.NewGauge(prometheus.GaugeOpts{Name: "pinflow_backfill_spark_done_ratio", Help: "Part of Spark's tasks known so far that are done, of the statement that told last."})
-	r.MustRegister(m.Rows, m.Tasks, m.Time, m.Spark)
+	r.MustRegister(m.Rows, m.Tasks, m.Time)
 	return m
 }
 

@@ -3,17 +3,16 @@ package backfill_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,7 +40,6 @@ type pond struct {
 	mu     sync.Mutex
 	days   map[string][]lake.Block
 	tags   map[string]bool
-	claims map[string]bool // of tables of states
 	pinned int // that were pinned ever
 	fails  func() bool
 }
@@ -126,32 +124,6 @@ func (p *pond) Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block
 	return 7, ctx.Err()
 }
 
-// No test here has another engine: end to end a real Spark does that.
-func (p *pond) ClaimStates(context.Context, string) error { return errors.ErrUnsupported }
-
-func (p *pond) ClaimedStates(context.Context) ([]string, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Sorted(maps.Keys(p.claims)), nil
-}
-
-func (p *pond) RowsAs(context.Context, string, int64, string) (string, error) {
-	return "", errors.ErrUnsupported
-}
-
-func (p *pond) States(context.Context, string, func(*lake.Block) error) error {
-	return errors.ErrUnsupported
-}
-
-func (p *pond) DropStates(_ context.Context, names ...string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, name := range names {
-		delete(p.claims, name)
-	}
-	return nil
-}
-
 // only keeps the columns asked for, as the real one does.
 func only(b *lake.Block, names []string) *lake.Block {
 	out := &lake.Block{N: b.N}
@@ -186,7 +158,7 @@ func stream(more ...event.Field) *event.Stream {
 
 func newWorld(t *testing.T, seed uint64) *world {
 	t.Helper()
-	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), lake: &pond{days: map[string][]lake.Block{}, tags: map[string]bool{}, claims: map[string]bool{}}, now: time.Now().UTC(), owner: map[ledger.Unit]ledger.Held{}}
+	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), lake: &pond{days: map[string][]lake.Block{}, tags: map[string]bool{}}, now: time.Now().UTC(), owner: map[ledger.Unit]ledger.Held{}}
 	var err error
 	if w.led, err = sqlledger.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"), quiet()); err != nil {
 		t.Fatal(err)
@@ -308,7 +280,7 @@ func (w *world) run(workers int) ledger.Backfill {
 	metrics := backfill.NewMetrics(prometheus.NewRegistry())
 	for n := range workers {
 		cfg.Owner, cfg.MaxBytes = fmt.Sprintf("w%d", n), 1
-		worker, err := backfill.NewWorker(cfg, quiet(), metrics, w.led, w.lake, nil)
+		worker, err := backfill.NewWorker(cfg, quiet(), metrics, w.led, w.lake)
 		w.ok(err)
 		start(worker.Run)
 	}
@@ -483,14 +455,60 @@ func TestLeavesNothingBehind(t *testing.T) {
 	w.pass(ledger.Batch, ledger.Stage, 100)
 	w.view("cast(_extra.score as long)", "")
 	w.lake.tags["pinflow-backfill-999"] = true
-	w.lake.claims["task_999_1"], w.lake.claims["task_999_1_rows"] = true, true
 	w.run(1)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if got, err := w.lake.Pins(ctx, "pin", ""); err != nil || len(got) != 0 {
 		t.Errorf("tags left: %v %v", got, err)
 	}
-	if len(w.lake.claims) != 0 {
-		t.Errorf("tables of states left: %v", w.lake.claims)
+}
+
+// While a day is near its deadline no day of a history is begun, and the one in hand goes on.
+func TestGivesWay(t *testing.T) {
+	w := newWorld(t, 6)
+	w.fill(w.schema(1, stream()), 100, 3)
+	w.pass(ledger.Live, ledger.Flush, 100)
+	w.pass(ledger.Batch, ledger.Stage, 100)
+	w.view("cast(_extra.score as long)", "")
+	asked := make(chan struct{})
+	var near atomic.Bool
+	near.Store(true)
+	cfg := backfill.Config{Owner: "w", Every: time.Millisecond, GiveWay: func(context.Context) string {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+		if near.Load() {
+			return "yesterday is due"
+		}
+		return ""
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	m, err := backfill.NewManager(backfill.Config{Owner: "m", Every: time.Millisecond}, quiet(), w.led, w.lake)
+	w.ok(err)
+	wg.Go(func() { w.ok(m.Run(ctx)) })
+	worker, err := backfill.NewWorker(cfg, quiet(), backfill.NewMetrics(prometheus.NewRegistry()), w.led, w.lake)
+	w.ok(err)
+	state := func() ledger.Backfill {
+		all, err := w.led.Backfills(t.Context(), 0)
+		w.ok(err)
+		return all[0]
 	}
+	for state().State != ledger.Running { // its days are listed
+		<-time.After(time.Millisecond)
+	}
+	wg.Go(func() { w.ok(worker.Run(ctx)) })
+	for range 20 {
+		<-asked
+	}
+	if b := state(); b.Tasks[ledger.Queued] == 0 || b.Tasks[ledger.Running]+b.Tasks[ledger.Done] != 0 {
+		t.Errorf("it did not wait: %v", b.Tasks)
+	}
+	near.Store(false)
+	for state().State != ledger.Done {
+		<-time.After(time.Millisecond)
+	}
+	cancel()
+	wg.Wait()
 }

@@ -2,11 +2,9 @@ package backfill
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/event"
@@ -99,11 +97,9 @@ func (m *Manager) list(ctx context.Context, held ledger.Lease, b *ledger.Backfil
 	if err != nil {
 		return err
 	}
-	if b.Log == 0 {
-		ready, err := m.reached(ctx, snap, r.Version.Cut)
-		if err != nil || !ready {
-			return err
-		}
+	ready, err := m.reached(ctx, snap, r.Version.Cut)
+	if err != nil || !ready {
+		return err
 	}
 	days, err := m.lake.Days(ctx, b.Stream)
 	if err != nil {
@@ -162,36 +158,7 @@ func (m *Manager) tidy(ctx context.Context, held ledger.Lease, all []ledger.Back
 			break
 		}
 	}
-	return errors.Join(m.unpin(ctx, all), m.unclaim(ctx))
-}
-
-// unclaim drops tables of states that Spark wrote for tasks which are no longer held under that lease.
-func (m *Manager) unclaim(ctx context.Context) error {
-	names, err := m.lake.ClaimedStates(ctx)
-	if err != nil || len(names) == 0 {
-		return err
-	}
-	// Read after the claims: whoever claims holds a lease already.
-	all, err := m.store.Backfills(ctx, 0)
-	if err != nil {
-		return err
-	}
-	held := map[string]bool{}
-	for i := range all {
-		if all[i].Tasks[ledger.Running] == 0 {
-			continue
-		}
-		tasks, err := m.store.BackfillTasks(ctx, all[i].ID)
-		if err != nil {
-			return err
-		}
-		for j := range tasks {
-			if tasks[j].State == ledger.Running {
-				held[tableOf(&tasks[j])] = true
-			}
-		}
-	}
-	return m.lake.DropStates(ctx, slices.DeleteFunc(names, func(name string) bool { return held[strings.TrimSuffix(name, rowsSuffix)] })...)
+	return m.unpin(ctx, all)
 }
 
 func (m *Manager) unpin(ctx context.Context, all []ledger.Backfill) error {

@@ -31,13 +31,13 @@ type Worker struct {
 	m     *Metrics
 	store Store
 	lake  Lake
-	spark Spark
 	codec *segment.Codec
+	waits string // what it gave way to last
 }
 
 // NewWorker checks cfg and returns a worker that has started nothing. Its name has to be its own among
-// all that run. spark does the days of back-fills whose engine it is.
-func NewWorker(cfg Config, log *slog.Logger, m *Metrics, store Store, lake Lake, spark Spark) (*Worker, error) {
+// all that run.
+func NewWorker(cfg Config, log *slog.Logger, m *Metrics, store Store, lake Lake) (*Worker, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func NewWorker(cfg Config, log *slog.Logger, m *Metrics, store Store, lake Lake,
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{cfg: cfg, log: log, m: m, store: store, lake: lake, spark: spark, codec: codec}, nil
+	return &Worker{cfg: cfg, log: log, m: m, store: store, lake: lake, codec: codec}, nil
 }
 
 // Run works until ctx ends. A day in hand is given back then.
@@ -58,6 +58,17 @@ func (w *Worker) Run(ctx context.Context) error {
 
 // next does one task, if there is one. A failure is the task's: it is tried again, here or elsewhere.
 func (w *Worker) next(ctx context.Context) (bool, error) {
+	reason := w.cfg.GiveWay(ctx)
+	if reason != w.waits {
+		if w.waits = reason; reason != "" {
+			w.log.Info("history gives way", "to", reason)
+		} else {
+			w.log.Info("history goes on")
+		}
+	}
+	if reason != "" {
+		return false, nil
+	}
 	t, err := w.store.LeaseTask(ctx, w.cfg.Owner, leaseTTL)
 	if err != nil || t == nil {
 		return false, err
@@ -122,11 +133,10 @@ func (w *Worker) do(ctx context.Context, t *ledger.TaskLease) error {
 		sel := lake.Selection{
 			Table: t.Stream, Snapshot: snapshot, Columns: r.Columns(), From: at.UnixMicro(), To: at.Add(24 * time.Hour).UnixMicro(),
 		}
-		if t.Engine == ledger.EngineSpark {
-			err = d.elsewhere(ctx, sel)
-		} else {
-			_, err = w.lake.Scan(ctx, sel, func(b *lake.Block) error { return d.block(ctx, b) })
+		if t.Log != 0 { // other files of the day need not be read
+			sel.Key, sel.ToOffset = span.Key{Log: t.Log}, math.MaxInt64
 		}
+		_, err = w.lake.Scan(ctx, sel, func(b *lake.Block) error { return d.block(ctx, b) })
 	}
 	if err == nil {
 		err = d.seal(ctx)
@@ -155,45 +165,33 @@ func (d *day) block(ctx context.Context, b *lake.Block) error {
 		return err
 	}
 	d.w.m.Rows.Add(float64(d.r.Rows - before))
-	if err := d.unload(ctx); err != nil {
-		return err
+	if d.r.Bytes() > d.w.cfg.MaxBytes {
+		segs, err := d.segments()
+		if err != nil {
+			return err
+		}
+		if err := d.add(ctx, segs); err != nil {
+			return err
+		}
 	}
-	if err := d.renew(ctx); err != nil {
-		return err
+	if time.Since(d.renewed) > leaseRenew {
+		if err := d.w.store.RenewTask(ctx, *d.t, leaseTTL); err != nil {
+			return err
+		}
+		d.renewed = time.Now()
 	}
 	return d.pause(ctx)
 }
 
-// unload writes the states held down when they take much memory.
-func (d *day) unload(ctx context.Context) error {
-	if d.r.Bytes() <= d.w.cfg.MaxBytes {
-		return nil
-	}
-	segs, err := d.segments()
-	if err != nil {
-		return err
-	}
-	return d.add(ctx, segs)
-}
-
-// renew keeps the lease.
-func (d *day) renew(ctx context.Context) error {
-	if time.Since(d.renewed) <= leaseRenew {
-		return nil
-	}
-	if err := d.w.store.RenewTask(ctx, *d.t, leaseTTL); err != nil {
-		return err
-	}
-	d.renewed = time.Now()
-	return nil
-}
-
 // pause leaves the machine to others for the part of the time that is not ours.
 func (d *day) pause(ctx context.Context) error {
-	if d.w.cfg.Share >= 1 {
+	rest := time.Duration(float64(time.Since(d.worked)) * (1/d.w.cfg.Share - 1))
+	if d.w.cfg.GiveWay(ctx) != "" {
+		rest = mostPause
+	}
+	if rest <= 0 {
 		return nil
 	}
-	rest := time.Duration(float64(time.Since(d.worked)) * (1/d.w.cfg.Share - 1))
 	timer := time.NewTimer(min(rest, mostPause))
 	defer timer.Stop()
 	select {

@@ -24,6 +24,8 @@ type CommitterConfig struct {
 	Abandoned   time.Duration  // age at which an open write is given up; 0: 10 min
 	DrainBudget time.Duration  // for the last commits; 0: 10 s
 	Shape       lake.Shape     // of tables; zero: small files of a day are merged by eights up to 16 MiB
+	// GiveWay says why merging files has to wait now, "" if it has not to. nil: never.
+	GiveWay func(ctx context.Context) string
 }
 
 // Commits is the part of the ledger that the committer needs.
@@ -117,7 +119,7 @@ func NewCommitter(cfg CommitterConfig, log *slog.Logger, m *Metrics, led Commits
 	}
 	return &Committer{
 		cfg: cfg, log: log, m: m, led: led, lake: tables, now: time.Now, leases: map[string]*held{},
-		work: newRewriter(tables, cfg.Shape),
+		work: newRewriter(tables, cfg.Shape, cfg.GiveWay),
 	}, nil
 }
 

@@ -12,8 +12,9 @@ import (
 // rewriter merges small files outside the lease, one table at a time, beside the commits. What it wrote
 // waits for the committer to put it in place.
 type rewriter struct {
-	lake  Tables
-	shape lake.Shape
+	lake    Tables
+	shape   lake.Shape
+	giveWay func(ctx context.Context) string
 
 	fresh  map[string]int      // files added since the last look, by table
 	ready  map[string]*waiting // by table
@@ -34,8 +35,8 @@ type waiting struct {
 	intent string // id of the commit that was opened for it
 }
 
-func newRewriter(tables Tables, shape lake.Shape) *rewriter {
-	return &rewriter{lake: tables, shape: shape, fresh: map[string]int{}, ready: map[string]*waiting{}, out: make(chan rewritten, 1)}
+func newRewriter(tables Tables, shape lake.Shape, giveWay func(context.Context) string) *rewriter {
+	return &rewriter{lake: tables, shape: shape, giveWay: giveWay, fresh: map[string]int{}, ready: map[string]*waiting{}, out: make(chan rewritten, 1)}
 }
 
 // appended notes new files of a table, and starts a rewrite when there may be enough of them.
@@ -43,6 +44,9 @@ func (w *rewriter) appended(ctx context.Context, table string, files int) {
 	w.fresh[table] += files
 	if w.ended || w.fresh[table] < w.shape.MinFiles || w.cancel != nil || w.ready[table] != nil {
 		return
+	}
+	if w.giveWay != nil && w.giveWay(ctx) != "" {
+		return // the files are counted: it starts with a later commit
 	}
 	ctx, w.cancel = context.WithCancel(ctx)
 	go func() {

@@ -47,6 +47,10 @@ type Vec struct {
 	Offs  []int32
 	Bytes []byte
 
+	// Of a String or JSON column that is a dictionary and codes: value i is text Codes[i]. The dictionary
+	// is not written to again, so its columns may share it; where NULL is, the code is 0 and means nothing.
+	Codes []int32
+
 	// Elements of list i are texts ListOffs[i] to ListOffs[i+1]; Len+1 entries.
 	ListOffs []int32
 }
@@ -55,8 +59,34 @@ type Vec struct {
 func (v *Vec) IsNull(i int) bool { return v.Valid != nil && !v.Valid[i] }
 
 // Text returns text i: the value of a String or JSON column, or element i of a List column's elements.
-// It shares memory with the column.
-func (v *Vec) Text(i int) []byte { return v.Bytes[v.Offs[i]:v.Offs[i+1]] }
+// It shares memory with the column. The text of a NULL means nothing, and a column of codes has none.
+func (v *Vec) Text(i int) []byte {
+	if v.Codes != nil {
+		i = int(v.Codes[i])
+	}
+	return v.Bytes[v.Offs[i]:v.Offs[i+1]]
+}
+
+// Entries is how many texts the dictionary of a column of codes has.
+func (v *Vec) Entries() int { return len(v.Offs) - 1 }
+
+// Flat returns the column with a text for each value, as whoever works on Offs needs it: itself, if it
+// has no codes, else a copy.
+func (v *Vec) Flat() *Vec {
+	if v.Codes == nil {
+		return v
+	}
+	out := *v
+	out.Codes, out.Bytes = nil, nil
+	out.Offs = append(make([]int32, 0, v.Len+1), 0)
+	for i := range v.Len {
+		if !v.IsNull(i) {
+			out.Bytes = append(out.Bytes, v.Text(i)...)
+		}
+		out.Offs = append(out.Offs, int32(len(out.Bytes)))
+	}
+	return &out
+}
 
 // List returns the range of element texts of value i of a List column.
 func (v *Vec) List(i int) (from, to int32) { return v.ListOffs[i], v.ListOffs[i+1] }
@@ -64,5 +94,5 @@ func (v *Vec) List(i int) (from, to int32) { return v.ListOffs[i], v.ListOffs[i+
 // Reset empties the column and keeps its memory.
 func (v *Vec) Reset() {
 	v.Len, v.Valid, v.Ints, v.Floats = 0, v.Valid[:0], v.Ints[:0], v.Floats[:0]
-	v.Offs, v.Bytes, v.ListOffs = v.Offs[:0], v.Bytes[:0], v.ListOffs[:0]
+	v.Offs, v.Bytes, v.ListOffs, v.Codes = v.Offs[:0], v.Bytes[:0], v.ListOffs[:0], nil
 }

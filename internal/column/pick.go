@@ -12,6 +12,10 @@ func (v *Vec) Pick(rows []int32) Vec {
 	case Double:
 		out.Floats = pick(v.Floats, rows)
 	case String, JSON:
+		if v.Codes != nil {
+			out.Codes, out.Offs, out.Bytes = pick(v.Codes, rows), v.Offs, v.Bytes
+			break
+		}
 		out.Offs, out.Bytes = pickTexts(v, rows)
 	case List:
 		var elements []int32

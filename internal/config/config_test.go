@@ -344,3 +344,35 @@ func FuzzLoad(f *testing.F) {
 		_ = said(t, problems)
 	})
 }
+
+// ${VAR} of streams and views goes with their texts: whoever reads them elsewhere has another environment.
+// Those of the settings stay.
+func TestVarsGoWithTheTexts(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"pinflow.yaml":      "version: 1\nlisten: 127.0.0.1:${PORT}\n",
+		"streams/pin.yaml":  "version: 1\nname: pin\nfields: [{name: likes, type: long}]\n",
+		"metrics/pins.yaml": "version: 1\nname: pins\nstream: pin\nfilter: likes >= ${LEAST}\nowner: ${OWNER:-nobody}\nmeasures: [{name: n, agg: count}]\n",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, problems, err := Load(Options{Dir: dir, Environ: map[string]string{"PORT": "1", "LEAST": "2", "SECRET": "x"}})
+	if err != nil || Errors(problems) > 0 {
+		t.Fatal(problems, err)
+	}
+	if diff := cmp.Diff(map[string]string{"LEAST": "2"}, p.Vars()); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	again, problems, err := Texts(p.Texts(), p.Vars())
+	if err != nil || Errors(problems) > 0 || again.Views[0].Filter != "likes >= 2" || again.Views[0].Owner != "nobody" {
+		t.Errorf("%+v %v %v", again.Views, problems, err)
+	}
+	if _, problems, _ := Texts(p.Texts(), nil); Errors(problems) != 1 {
+		t.Errorf("%v", problems)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/event"
 )
 
@@ -129,7 +130,7 @@ func (l *loader) views(p *Project, schemas map[string]*event.Schema) {
 			continue
 		}
 		if schema := schemas[v.Stream]; schema != nil {
-			l.compile(v, schema, d, p.Settings.Backfill.Engine)
+			l.compile(v, schema, d)
 		}
 	}
 }
@@ -211,7 +212,7 @@ func (l *loader) addresses(p *Project) {
 		l.setting(p, given, fmt.Sprintf("%s needs %s", given, missing), "")
 	}
 	if s.Drain > maxDrain {
-		l.setting(p, "drain", fmt.Sprintf("drain %s is more than %s", formatDuration(s.Drain), formatDuration(maxDrain)), "")
+		l.setting(p, "drain", fmt.Sprintf("drain %s is more than %s", calendar.Duration(s.Drain), calendar.Duration(maxDrain)), "")
 	}
 	if s.Log.Kind == Kafka {
 		if len(s.Log.Brokers) == 0 {
@@ -289,9 +290,6 @@ const recordBytes = 1 << 10
 // limits checks that the numbers can be kept together.
 func (l *loader) limits(p *Project) {
 	s := &p.Settings
-	if sp := s.Backfill.Spark; s.Backfill.Engine == "spark" && s.Lake.Warehouse != "" && !isURL(s.Lake.Warehouse) && !strings.HasPrefix(sp.Master, "local") {
-		l.setting(p, "backfill.spark.master", fmt.Sprintf("the lake is in a folder of this host, and %s works on others", sp.Master), "local[*], or a lake.warehouse in S3")
-	}
 	if s.Limits.Event > s.Limits.Body {
 		l.setting(p, "limits.event", fmt.Sprintf("limits.event %s is above limits.body %s: no request could carry such an event",
 			formatSize(s.Limits.Event), formatSize(s.Limits.Body)), "")

@@ -4,17 +4,13 @@ import (
 	"strings"
 
 	"github.com/pinflow/pinflow/internal/event"
-	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/metric"
 )
 
 // compile asks the kernel what is wrong with a view. Its paths are those of the file; an offset
 // counts bytes of the text that stands there.
-func (l *loader) compile(v *View, schema *event.Schema, d *walker, engine string) {
-	c, problems := metric.Compile(v.View, schema)
-	if c != nil && engine == ledger.EngineSpark && !c.NoHistory {
-		problems = append(problems, metric.KernelOnlyIn(v.View, schema)...)
-	}
+func (l *loader) compile(v *View, schema *event.Schema, d *walker) {
+	_, problems := metric.Compile(v.View, schema)
 	for _, p := range problems {
 		if d.reported(p.Path) || d.incomplete(p.Path) {
 			continue

@@ -34,6 +34,7 @@ type loader struct {
 	env      map[string]string
 	docs     []*source
 	raw      map[string]string // texts read, by their name in the project
+	vars     map[string]string // variables that streams, views and dashboards are made of
 	problems []Problem         // that belong to no document
 }
 
@@ -79,9 +80,9 @@ func Load(opts Options) (*Project, []Problem, error) {
 }
 
 // Texts reads streams, views and dashboards from texts by name, as "metrics/pins.yaml": what somebody else's
-// files say. Their settings and environment are not ours, so neither is looked at.
-func Texts(texts map[string]string) (*Project, []Problem, error) {
-	l := &loader{env: map[string]string{}, builtIn: true, raw: texts}
+// files say, with their ${VAR}. Their settings and our environment are not looked at.
+func Texts(texts, vars map[string]string) (*Project, []Problem, error) {
+	l := &loader{env: vars, builtIn: true, raw: texts}
 	for _, name := range slices.Sorted(maps.Keys(texts)) {
 		k := fileKindOf(name)
 		if k == "" || k == SettingsFile {
@@ -117,7 +118,7 @@ func BuiltIn() (*Project, error) {
 
 // assemble makes the project of the files read, and checks what lies between them.
 func (l *loader) assemble() *Project {
-	p := &Project{Root: l.root, BuiltIn: l.builtIn, texts: l.raw, docs: map[string]*document{}}
+	p := &Project{Root: l.root, BuiltIn: l.builtIn, texts: l.raw, vars: l.vars, docs: map[string]*document{}}
 	for _, s := range l.docs {
 		p.Files = append(p.Files, s.doc.name)
 		p.docs[s.doc.name] = s.doc.document
@@ -207,6 +208,12 @@ func (l *loader) read() error {
 func (l *loader) parse(name, fileKind string, text []byte) *source {
 	checked, w := parse(name, text).check(table(fileKind), func(v string) (string, bool) {
 		s, ok := l.env[v]
+		if ok && fileKind != SettingsFile {
+			if l.vars == nil {
+				l.vars = map[string]string{}
+			}
+			l.vars[v] = s
+		}
 		return s, ok
 	})
 	return &source{kind: fileKind, doc: w, checked: checked}

@@ -27,6 +27,7 @@ type Project struct {
 	Files      []string // read, as the user names them
 
 	texts map[string]string // by name in the project
+	vars  map[string]string
 	docs  map[string]*document
 }
 
@@ -40,6 +41,9 @@ func (p *Project) Texts() map[string]string {
 	}
 	return out
 }
+
+// Vars are the variables of the environment that those files are made of, by name.
+func (p *Project) Vars() map[string]string { return p.vars }
 
 // Line is the line of a file on which the value of a path stands, like measures[2].expr; of the nearest
 // thing around it if it is not there. 0: no such file.

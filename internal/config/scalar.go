@@ -12,9 +12,6 @@ import (
 // ParseDuration reads a duration as the files have it: 90s, 36h, 7d, 1d12h.
 func ParseDuration(s string) (time.Duration, error) { return parseDuration(s) }
 
-// FormatDuration writes one so.
-func FormatDuration(d time.Duration) string { return formatDuration(d) }
-
 // parseDuration reads 250ms, 90s, 10m, 24h, 7d, 2w and sums of them like 1d12h. A day is 24 hours.
 func parseDuration(s string) (time.Duration, error) {
 	rest := s
@@ -62,24 +59,6 @@ func durationUnit(u string) (time.Duration, bool) {
 		return 7 * 24 * time.Hour, true
 	}
 	return 0, false
-}
-
-// formatDuration writes a duration the way files do: 3650d, 24h, 10m, 1d12h as 36h.
-func formatDuration(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case d == 0:
-		return "0s"
-	case d%day == 0 && d > day:
-		return fmt.Sprintf("%dd", d/day)
-	case d%time.Hour == 0:
-		return fmt.Sprintf("%dh", d/time.Hour)
-	case d%time.Minute == 0:
-		return fmt.Sprintf("%dm", d/time.Minute)
-	case d%time.Second == 0:
-		return fmt.Sprintf("%ds", d/time.Second)
-	}
-	return fmt.Sprintf("%dms", d.Milliseconds())
 }
 
 // parseSize reads 512MiB, 10MB or 4096 as bytes.

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pinflow/pinflow/internal/calendar"
 )
 
 // Settings are pinflow.yaml with flags and environment over it and defaults under it.
@@ -115,18 +117,6 @@ type Limits struct {
 type Backfill struct {
 	Workers int     `json:"workers"` // inside up
 	Share   float64 `json:"share"`   // of its time that a worker works
-	Engine  string  `json:"engine"`  // kernel | spark: of the back-fills that begin
-	Spark   Spark   `json:"spark"`
-}
-
-// Spark says which Apache Spark fills in history, and how it is started.
-type Spark struct {
-	Home     string        `json:"home"` // folder; "": spark-submit of PATH
-	Master   string        `json:"master"`
-	Jars     []string      `json:"jars"`
-	Packages []string      `json:"packages"`
-	Conf     []string      `json:"conf"` // KEY=VALUE
-	Idle     time.Duration `json:"idle"`
 }
 
 // Value is one setting as `config show` prints it: what, and who says so.
@@ -299,12 +289,6 @@ func (r *resolver) given(l leaf, raw, origin, base string) {
 
 // absolute makes paths absolute; URLs stay.
 func (r *resolver) absolute(l leaf, v any, base string) any {
-	if items, ok := v.([]any); ok && l.path {
-		for i := range items {
-			items[i] = r.absolute(l, items[i], base)
-		}
-		return items
-	}
 	p, ok := v.(string)
 	if !ok || !l.path || p == "" || filepath.IsAbs(p) || isURL(p) {
 		return v
@@ -397,7 +381,7 @@ func display(l leaf, v any) string {
 		switch {
 		case err != nil:
 		case l.shape.kind == duration:
-			return formatDuration(time.Duration(n))
+			return calendar.Duration(time.Duration(n))
 		case l.shape.kind == size:
 			return formatSize(n)
 		}

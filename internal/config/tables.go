@@ -104,21 +104,8 @@ func settingsTable() *shape {
 		key{name: "backfill", doc: "How history is filled in.", shape: obj(
 			key{name: "workers", doc: "Workers inside `up`; 0: none, `backfill run` does it.", shape: &shape{kind: integer, min: bound(0), max: bound(64)}, def: "1"},
 			key{name: "share", doc: "Part of its time that a worker works, so that what is live goes first.", shape: &shape{kind: number, min: bound(0.01), max: bound(1)}, def: "0.5"},
-			key{name: "engine", doc: "What folds the history of views from now on: kernel, in pinflow's own workers; spark, in Apache Spark, for lakes that outgrow one machine.", shape: enum("kernel", "spark"), def: "kernel"},
-			key{name: "spark", doc: "Apache Spark, for the engine spark. It has to reach the lake's tables and its catalog.", shape: sparkTable()},
 		)},
 		key{name: "rollback", doc: "How long the replaced version of a view stays ready.", shape: spanShape, def: "24h"},
-	)
-}
-
-func sparkTable() *shape {
-	return obj(
-		key{name: "home", doc: "Folder of Apache Spark 3.5, with bin/spark-submit in it; default: spark-submit of PATH.", shape: textShape, path: true},
-		key{name: "master", doc: "Where it works: local[4], spark://HOST:7077, yarn, k8s://…; its driver runs beside the worker.", shape: textShape, def: "local[*]"},
-		key{name: "jars", doc: "Files of Iceberg's runtime for Spark, of its AWS bundle for a lake in S3, and of the catalog's JDBC driver.", shape: listOf(textShape), path: true},
-		key{name: "packages", doc: "The same as Maven coordinates, which Spark downloads.", shape: listOf(textShape)},
-		key{name: "conf", doc: "More settings of Spark.", shape: listOf(&shape{kind: text, pattern: `[A-Za-z][A-Za-z0-9._-]*=.*`, says: "KEY=VALUE, like spark.executor.memory=8g"})},
-		key{name: "idle", doc: "How long Spark is kept running with nothing to do.", shape: spanShape, def: "5m"},
 	)
 }
 

@@ -210,5 +210,14 @@ func (d *definer) exact(view string) {
 	}
 	now := time.Now().UTC()
 	days := now.AddDate(0, 0, -8).Format(time.DateOnly) + ".." + now.AddDate(0, 0, 1).Format(time.DateOnly)
-	d.t.Log(must(d.t, "audit", view, "--range", days, "-o", "json", "--url", d.s.url()))
+	d.s.until(func() bool { // the lake may be behind for a while after a kill
+		r := pinflow(d.t, d.files, "audit", view, "--range", days, "-o", "json", "--url", d.s.url())
+		if r.code != 0 && !strings.Contains(r.stderr, "the lake has not caught up") {
+			d.t.Fatalf("the audit of %s: exit code %d\n%s%s", view, r.code, r.stdout, r.stderr)
+		}
+		if r.code == 0 {
+			d.t.Log(r.stdout)
+		}
+		return r.code == 0
+	}, "the lake is still behind")
 }

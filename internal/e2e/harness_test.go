@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -112,7 +113,15 @@ func launch(t *testing.T, verb, dir string, env []string, extra ...string) *serv
 	return s
 }
 
-func (s *server) url() string { return "http://" + s.addr }
+func (s *server) url() string {
+	if slices.ContainsFunc(s.env, func(v string) bool { return strings.HasPrefix(v, "PINFLOW_TLS_CERT_FILE=") }) {
+		return "https://" + s.addr
+	}
+	return "http://" + s.addr
+}
+
+// anyone is a client that takes any certificate.
+var anyone = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 
 // run starts the process anew, on the same ports, and waits until it is ready.
 func (s *server) run() {
@@ -154,7 +163,7 @@ func (s *server) ready() {
 			s.t.Fatalf("up is not ready after a minute:\n%s", s.tail())
 		case <-tick.C:
 		}
-		resp, err := http.Get(s.url() + "/readyz")
+		resp, err := anyone.Get(s.url() + "/readyz")
 		if err != nil {
 			continue
 		}

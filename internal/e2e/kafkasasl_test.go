@@ -21,12 +21,26 @@ import (
 // certificate writes one for 127.0.0.1: key and certificate together, as Kafka wants them, and the certificate.
 func certificate(t *testing.T) (both, cert string) {
 	t.Helper()
+	dir := t.TempDir()
+	both, cert = filepath.Join(dir, "both.pem"), filepath.Join(dir, "cert.pem")
+	private, public := pemPair(t, 1)
+	for name, text := range map[string][]byte{both: append(private, public...), cert: public} {
+		if err := os.WriteFile(name, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return both, cert
+}
+
+// pemPair is a new key and a certificate of it for 127.0.0.1.
+func pemPair(t *testing.T, serial int64) (private, public []byte) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "kafka"}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
@@ -38,15 +52,7 @@ func certificate(t *testing.T) (both, cert string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	public := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	dir := t.TempDir()
-	both, cert = filepath.Join(dir, "both.pem"), filepath.Join(dir, "cert.pem")
-	for name, text := range map[string][]byte{both: append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}), public...), cert: public} {
-		if err := os.WriteFile(name, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return both, cert
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
 // A Kafka that asks for TLS and a log-in gets them, by each mechanism; a wrong password and a certificate that

@@ -90,7 +90,7 @@ func (d *Decoder) Bytes() int { return d.rows.Bytes() }
 func (r *Rows) Bytes() (n int) {
 	for i := range r.Cols {
 		c := &r.Cols[i]
-		n += len(c.Valid) + 8*(len(c.Ints)+len(c.Floats)) + 4*(len(c.Offs)+len(c.ListOffs)) + len(c.Bytes)
+		n += len(c.Valid) + 8*(len(c.Ints)+len(c.Floats)) + 4*(len(c.Offs)+len(c.ListOffs)+len(c.Codes)) + len(c.Bytes)
 	}
 	return n
 }

@@ -198,6 +198,12 @@ func matchTexts(s *step, c strictCall, n int, equal int64) {
 		fill(out, toBool(bytes.Equal(a.text(0), want))^1^equal)
 		return
 	}
+	if a.Codes != nil {
+		for i := range out {
+			out[i] = toBool(string(a.text(i)) == string(want)) ^ 1 ^ equal
+		}
+		return
+	}
 	for i := range out {
 		from, to := offs[i], offs[i+1]
 		out[i] = toBool(int(to-from) == len(want) && string(a.Bytes[from:to]) == string(want)) ^ 1 ^ equal

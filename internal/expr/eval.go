@@ -37,6 +37,8 @@ type step struct {
 	ops   []operand
 	clock *calendar.Clock
 	aux   any // prepared literals: set, pattern, grain
+
+	memo *memo // of a step that reads one text column and nothing else
 }
 
 // operand is a column of values, or one text for all rows.
@@ -50,7 +52,7 @@ func (o operand) text(i int) []byte {
 	if o.one {
 		i = 0
 	}
-	return o.Bytes[o.Offs[i]:o.Offs[i+1]]
+	return o.Text(i)
 }
 
 func (o operand) null(i int) bool { return o.Valid != nil && !o.Valid[i] }
@@ -70,6 +72,7 @@ func newStep(n *node, zone *calendar.Zone, index func(string) int) *step {
 	}
 	s.ops = make([]operand, len(s.args))
 	s.prepare()
+	s.memorise()
 	return s
 }
 
@@ -145,6 +148,11 @@ func (b *batch) fail(s *step, i int, active []bool) {
 		return
 	}
 	setNull(&s.out, i)
+	b.note(i, active)
+}
+
+// note counts a row as failed, if it is one of those in question.
+func (b *batch) note(i int, active []bool) {
 	if active != nil && !active[i] {
 		return
 	}
@@ -200,6 +208,16 @@ func (s *step) eval(b *batch, active []bool) operand {
 		return s.literal(b)
 	case nodeCall:
 	}
+	if s.memo != nil {
+		if v := &b.cols[s.memo.in]; v.Codes != nil && v.Entries() <= maxEntries {
+			return s.byEntry(b, active)
+		}
+		s.memo.of = nil // what it shares with the step is about to change
+	}
+	return s.call(b, active)
+}
+
+func (s *step) call(b *batch, active []bool) operand {
 	fn := s.n.fn
 	if fn.lazy != nil {
 		return fn.lazy(s, b, active)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -235,7 +236,11 @@ func TestBatchIsRows(t *testing.T) {
 			}
 		}
 		p, q := e.NewProgram(indexIn(env.Columns)), again.NewProgram(indexIn(env.Columns))
+		forms := [][]column.Vec{cols, dictionaries(cols), cols, dictionaries(cols)}
 		v := p.Eval(cols, n)
+		for range rapid.IntRange(0, 3).Draw(t, "batches before") {
+			v = p.Eval(rapid.SampledFrom(forms).Draw(t, "texts as they are or by codes"), n)
+		}
 		_, bad := p.Failed()
 		for r := range rows {
 			one := make([]column.Vec, len(cols))
@@ -249,6 +254,34 @@ func TestBatchIsRows(t *testing.T) {
 			}
 		}
 	})
+}
+
+// dictionaries gives text columns the form of a dictionary and codes, some entries of it unused.
+func dictionaries(cols []column.Vec) []column.Vec {
+	out := slices.Clone(cols)
+	for c := range out {
+		v := &out[c]
+		if v.Kind != text {
+			continue
+		}
+		entries := map[string]int32{"": 0, "12x": 1}
+		offs, bytes := []int32{0, 0, 3}, []byte("12x")
+		for i := range v.Len {
+			word := string(cols[c].Text(i))
+			code, ok := entries[word]
+			if !ok {
+				code = int32(len(entries))
+				entries[word], bytes = code, append(bytes, word...)
+				offs = append(offs, int32(len(bytes)))
+			}
+			if cols[c].IsNull(i) {
+				code = 0
+			}
+			v.Codes = append(v.Codes, code)
+		}
+		v.Offs, v.Bytes = offs, bytes
+	}
+	return out
 }
 
 var scalarKinds = []column.Kind{long, double, boolean, text, instant, date}

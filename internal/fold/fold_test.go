@@ -3,6 +3,7 @@ package fold_test
 import (
 	"encoding/json"
 	"fmt"
+	"github.com/pinflow/pinflow/internal/column"
 	"math"
 	"math/big"
 	"slices"
@@ -109,6 +110,29 @@ func rowsOf(t interface{ Fatalf(string, ...any) }, s *event.Schema, pins []pin) 
 		}
 	}
 	return d.Rows()
+}
+
+// coded gives the texts of rows the form of a dictionary and codes, as they come from Parquet.
+func coded(rows *event.Rows) *event.Rows {
+	out := &event.Rows{Schema: rows.Schema, N: rows.N, Cols: slices.Clone(rows.Cols)}
+	for c := range out.Cols {
+		v, from := &out.Cols[c], &rows.Cols[c]
+		if v.Kind != column.String {
+			continue
+		}
+		entries := map[string]int32{}
+		v.Offs, v.Bytes = []int32{0}, nil
+		for i := range v.Len {
+			word := string(from.Text(i))
+			if _, ok := entries[word]; !ok {
+				entries[word] = int32(len(entries))
+				v.Bytes = append(v.Bytes, word...)
+				v.Offs = append(v.Offs, int32(len(v.Bytes)))
+			}
+			v.Codes = append(v.Codes, entries[word])
+		}
+	}
+	return out
 }
 
 var epoch = time.Date(2026, 3, 28, 22, 0, 0, 0, time.UTC).UnixMicro()
@@ -297,7 +321,11 @@ func TestFoldAndMergeAnyWay(t *testing.T) {
 		f := fold.New(c)
 		for len(pins) > 0 {
 			n := rapid.IntRange(1, len(pins)).Draw(rt, "batch")
-			if err := f.Add(rowsOf(rt, s, pins[:n])); err != nil {
+			rows := rowsOf(rt, s, pins[:n])
+			if rapid.Bool().Draw(rt, "texts by codes") {
+				rows = coded(rows)
+			}
+			if err := f.Add(rows); err != nil {
 				rt.Fatal(err)
 			}
 			pins = pins[n:]

@@ -168,6 +168,10 @@ func slice(v *column.Vec, from, to int) column.Vec {
 	case column.Double:
 		out.Floats = v.Floats[from:to]
 	case column.String, column.JSON:
+		if v.Codes != nil {
+			out.Codes = v.Codes[from:to]
+			break
+		}
 		out.Offs = v.Offs[from : to+1]
 	case column.List:
 		out.ListOffs = v.ListOffs[from : to+1]

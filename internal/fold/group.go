@@ -15,6 +15,10 @@ type dict struct {
 	slots []uint32 // code, 0 is free; length a power of two
 	tags  []uint32 // of the code's hash, per slot
 	ints  map[int64]uint32
+
+	// Of a column of codes: what they are here, by the column's own code; 0: not known yet.
+	known   []uint32
+	knownOf *int32
 }
 
 func newDict() *dict {
@@ -94,7 +98,30 @@ func (d *dict) codes(v *column.Vec, rows []int32, out []uint32) {
 	}
 }
 
+// recode looks each text of a dictionary up at most once.
+func (d *dict) recode(v *column.Vec, rows []int32, out []uint32) {
+	if d.knownOf != &v.Offs[0] {
+		d.knownOf, d.known = &v.Offs[0], sized(d.known, v.Entries())
+		clear(d.known)
+	}
+	for k, r := range rows {
+		if v.Valid != nil && !v.Valid[r] {
+			out[k] = 0
+			continue
+		}
+		code := v.Codes[r]
+		if d.known[code] == 0 {
+			d.known[code] = d.code(v.Bytes[v.Offs[code]:v.Offs[code+1]])
+		}
+		out[k] = d.known[code]
+	}
+}
+
 func (d *dict) textCodes(v *column.Vec, rows []int32, out []uint32) {
+	if v.Codes != nil {
+		d.recode(v, rows, out)
+		return
+	}
 	offs, data := v.Offs, v.Bytes
 	var last []byte
 	var lastCode uint32
@@ -112,7 +139,7 @@ func (d *dict) textCodes(v *column.Vec, rows []int32, out []uint32) {
 }
 
 func (d *dict) memory() int {
-	return 4*cap(d.offs) + cap(d.bytes) + 8*cap(d.slots) + 40*len(d.ints)
+	return 4*cap(d.offs) + cap(d.bytes) + 8*cap(d.slots) + 40*len(d.ints) + 4*cap(d.known)
 }
 
 func (d *dict) dim(codes []uint32) Dim { return Dim{Codes: codes, Offs: d.offs, Bytes: d.bytes} }

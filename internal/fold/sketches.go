@@ -18,7 +18,7 @@ func (c *Column) foldDistinct(v *column.Vec, rows []int32, gids []uint32) {
 		}
 		switch v.Kind {
 		case column.String, column.JSON:
-			text := v.Bytes[v.Offs[r]:v.Offs[r+1]]
+			text := v.Text(int(r))
 			if last == nil || string(text) != string(last) {
 				hash, last = sketch.HashText(text), text
 			}

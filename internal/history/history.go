@@ -29,8 +29,6 @@ type Reader struct {
 	columns []string
 
 	picked map[int32][]int32 // rows of the block in hand, by schema
-	passed map[int32]bool    // schemas whose rows another engine folds
-	taken  []*fold.States    // that another engine folded
 }
 
 // target folds under one schema that the version can be folded under.
@@ -156,7 +154,7 @@ func (r *Reader) Add(b *lake.Block, in Bounds) error {
 		return err
 	}
 	for version, rows := range r.picked {
-		if len(rows) == 0 || r.passed[version] {
+		if len(rows) == 0 {
 			continue
 		}
 		part := b
@@ -241,16 +239,12 @@ func (r *Reader) Bytes() int {
 	for _, t := range r.targets {
 		n += t.folder.Bytes()
 	}
-	for _, s := range r.taken {
-		n += s.Bytes()
-	}
 	return n
 }
 
 // Take returns the states held as blocks and forgets them.
 func (r *Reader) Take() []*fold.States {
-	out := r.taken
-	r.taken = nil
+	var out []*fold.States
 	for _, t := range r.targets {
 		out = append(out, t.folder.Take()...)
 	}

@@ -27,6 +27,7 @@ type backfillBody struct {
 	VersionState string           `json:"version_state"`
 	Engine       string           `json:"engine"`
 	State        string           `json:"state"`
+	Import       string           `json:"import,omitempty"` // the imported file that it is of; else it is of all below the version's cut
 	CreatedAt    time.Time        `json:"created_at"`
 	ListedAt     *time.Time       `json:"listed_at"` // null: its days are not known yet
 	FinishedAt   *time.Time       `json:"finished_at"`
@@ -62,7 +63,7 @@ func orNone(t time.Time) *time.Time {
 
 func backfillBodyOf(b *ledger.Backfill, now time.Time) backfillBody {
 	out := backfillBody{
-		ID: b.ID, View: b.View, Stream: b.Stream, Version: b.Hash, VersionState: b.VersionIs, Engine: b.Engine, State: b.State,
+		ID: b.ID, View: b.View, Stream: b.Stream, Version: b.Hash, VersionState: b.VersionIs, Engine: b.Engine, State: b.State, Import: b.File,
 		CreatedAt: b.CreatedAt, ListedAt: orNone(b.ListedAt), FinishedAt: orNone(b.FinishedAt),
 		Days: map[string]int64{ledger.Queued: 0, ledger.Running: 0, ledger.Done: 0, ledger.Failed: 0}, RowsDone: b.Read, RowsTotal: b.Expect, Rows: b.Rows,
 	}

@@ -20,6 +20,7 @@ type Applier interface {
 // PlanRequest is what a plan is asked of.
 type PlanRequest struct {
 	Files  map[string]string `json:"files"`            // texts by name, like metrics/pins.yaml
+	Vars   map[string]string `json:"vars,omitempty"`   // values of the ${VAR} in them
 	Views  []string          `json:"views,omitempty"`  // of these alone, with what their streams need
 	Repair []string          `json:"repair,omitempty"` // build these anew as they are; the files are not looked at
 	Engine string            `json:"engine,omitempty"`

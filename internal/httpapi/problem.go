@@ -46,6 +46,7 @@ var statusByCode = map[string]int{
 	"unknown_dashboard":    http.StatusNotFound,
 	"unknown_backfill":     http.StatusNotFound,
 	"backfill_state":       http.StatusConflict,
+	"no_history":           http.StatusConflict,
 	"unknown_key":          http.StatusNotFound,
 	"body_too_large":       http.StatusRequestEntityTooLarge,
 	"batch_too_large":      http.StatusRequestEntityTooLarge,

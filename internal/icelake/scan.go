@@ -13,6 +13,7 @@ import (
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/lake"
+	"github.com/pinflow/pinflow/internal/pages"
 )
 
 // Scan bounds of concurrency and memory: files read at once, and rows a block.
@@ -38,32 +39,61 @@ func (l *Lake) Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block
 	if snap == nil {
 		return 0, nil
 	}
-	opts, err := scanOptions(sel, tbl, snap)
-	if err != nil {
-		return 0, err
-	}
+	sc, columns, opts := scanOptions(sel, tbl, snap)
 	scan := tbl.Scan(opts...)
 	defer scan.Close()
-	_, records, err := scan.ToArrowRecords(ctx)
+	tasks, err := scan.PlanFiles(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("scanning table %s: %w", sel.Table, err)
 	}
-	for rec, err := range records {
-		if err != nil {
+	plain, other := splitTasks(tasks)
+	r := l.newFileReader(sel, columns, sc, partitionColumn(tbl))
+	if err := r.read(ctx, plain, fn); err != nil {
+		return 0, fmt.Errorf("scanning table %s: %w", sel.Table, err)
+	}
+	if other = append(other, r.foreign...); len(other) > 0 {
+		if err := readTasks(ctx, tbl, scan, other, sel.Columns, fn); err != nil {
 			return 0, fmt.Errorf("scanning table %s: %w", sel.Table, err)
-		}
-		err = show(rec, tbl.Schema(), sel.Columns, fn)
-		rec.Release()
-		if err != nil {
-			return 0, err
 		}
 	}
 	return snap.SnapshotID, nil
 }
 
-func scanOptions(sel lake.Selection, tbl *table.Table, snap *table.Snapshot) ([]table.ScanOption, error) {
-	opts := []table.ScanOption{table.WithMaxConcurrency(scanFiles), table.WithArrowBatchSize(scanRows)}
-	columns, sc := sel.Columns, tbl.Schema()
+// splitTasks tells files of which every row counts from those of which another engine deleted some.
+func splitTasks(tasks []table.FileScanTask) (plain, other []table.FileScanTask) {
+	for _, t := range tasks {
+		if len(t.DeleteFiles)+len(t.EqualityDeleteFiles)+len(t.DeletionVectorFiles) > 0 || t.Start != 0 || t.File.FileFormat() != iceberg.ParquetFile {
+			other = append(other, t)
+		} else {
+			plain = append(plain, t)
+		}
+	}
+	return plain, other
+}
+
+// readTasks shows what iceberg-go reads: it knows of deletes, and how to read what others wrote.
+func readTasks(ctx context.Context, tbl *table.Table, scan *table.Scan, tasks []table.FileScanTask, columns []string, fn func(*lake.Block) error) error {
+	_, records, err := scan.ReadTasks(ctx, tasks)
+	if err != nil {
+		return err
+	}
+	for rec, err := range records {
+		if err != nil {
+			return err
+		}
+		err = show(rec, tbl.Schema(), columns, fn)
+		rec.Release()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scanOptions says how a snapshot is scanned, its schema, and which of the columns asked for it has.
+func scanOptions(sel lake.Selection, tbl *table.Table, snap *table.Snapshot) (sc *iceberg.Schema, have []string, opts []table.ScanOption) {
+	opts = []table.ScanOption{table.WithMaxConcurrency(scanFiles), table.WithArrowBatchSize(scanRows)}
+	sc = tbl.Schema()
 	if snap.SnapshotID != tbl.CurrentSnapshot().SnapshotID {
 		// Of a snapshot that is named iceberg-go takes the schema, too.
 		opts = append(opts, table.WithSnapshotID(snap.SnapshotID))
@@ -71,23 +101,23 @@ func scanOptions(sel lake.Selection, tbl *table.Table, snap *table.Snapshot) ([]
 			sc = old
 		}
 	}
-	if columns != nil {
-		have := slices.DeleteFunc(slices.Clone(columns), func(c string) bool {
+	if sel.Columns != nil {
+		have = slices.DeleteFunc(slices.Clone(sel.Columns), func(c string) bool {
 			_, known := sc.FindFieldByName(c)
 			_, ever := tbl.Schema().FindFieldByName(c)
 			return ever && !known
 		})
 		// A file that has none of the columns asked for is more than iceberg-go can read.
-		first := tbl.Schemas()[0]
+		first, read := tbl.Schemas()[0], have
 		if !slices.ContainsFunc(have, func(c string) bool { _, ok := first.FindFieldByName(c); return ok }) {
-			have = append(have, partitionColumn(tbl))
+			read = append(slices.Clone(have), partitionColumn(tbl))
 		}
-		opts = append(opts, table.WithSelectedFields(have...))
+		opts = append(opts, table.WithSelectedFields(read...))
 	}
 	if filter := rowFilter(sel, partitionColumn(tbl)); filter != nil {
 		opts = append(opts, table.WithRowFilter(filter))
 	}
-	return opts, nil
+	return sc, have, opts
 }
 
 // rowFilter is the selection's condition on rows, nil for all. Files and row groups are left out by it.
@@ -140,7 +170,7 @@ func show(rec arrow.RecordBatch, sc *iceberg.Schema, columns []string, fn func(*
 			continue
 		}
 		kind := kindOf(field)
-		v, err := fromArrow(rec.Column(i), kind)
+		v, err := pages.FromArrow(rec.Column(i), kind)
 		if err != nil {
 			return fmt.Errorf("reading column %s: %w", f.Name, err)
 		}

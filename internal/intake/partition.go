@@ -23,14 +23,20 @@ type Stream struct {
 	Schemas []*event.Schema // by version − 1
 	Cuts    []span.Vector
 	Views   []ledger.View
+
+	imports map[span.Log]int32 // schema version of imported files
 }
 
 // Newest is the schema of the newest version.
 func (s *Stream) Newest() *event.Schema { return s.Schemas[len(s.Schemas)-1] }
 
-// SchemaAt returns the schema in force at an offset, and the offset at which the next one is.
+// SchemaAt returns the schema in force at an offset, and the offset at which the next one is. An imported
+// file has the one that was in force when it was registered.
 func (s *Stream) SchemaAt(key span.Key, offset int64) (schema *event.Schema, until int64) {
 	until = int64(1) << 62
+	if v := s.imports[key.Log]; v > 0 {
+		return s.Schemas[v-1], until
+	}
 	for i := len(s.Schemas) - 1; i >= 0; i-- {
 		cut := s.Cuts[i][key]
 		if cut <= offset || i == 0 {
@@ -45,7 +51,7 @@ func (s *Stream) SchemaAt(key span.Key, offset int64) (schema *event.Schema, unt
 func NewCatalogue(snap *ledger.Snapshot) (*Catalogue, error) {
 	c := &Catalogue{Snapshot: snap, streams: map[string]*Stream{}, topics: map[string]ledger.Log{}}
 	for _, s := range snap.Streams {
-		st := &Stream{Name: s.Name, Epoch: s.Epoch}
+		st := &Stream{Name: s.Name, Epoch: s.Epoch, imports: map[span.Log]int32{}}
 		for _, v := range s.Schemas {
 			schema, err := event.CompileAfter(v.Definition, v.Version, s.Schemas[0].Definition)
 			if err != nil {
@@ -64,6 +70,9 @@ func NewCatalogue(snap *ledger.Snapshot) (*Catalogue, error) {
 	for _, l := range snap.Logs {
 		if l.Kind == ledger.KindKafka && l.ClosedAt.IsZero() {
 			c.topics[l.Topic] = l
+		}
+		if s := c.streams[l.Stream]; s != nil && l.Kind == ledger.KindImport {
+			s.imports[l.ID] = l.Schema
 		}
 	}
 	return c, nil

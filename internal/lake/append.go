@@ -36,6 +36,7 @@ func (to *Block) Pick(rows []int32) *Block {
 
 // appendVec appends the values of v, whose texts need not begin at 0.
 func appendVec(to, v *column.Vec) {
+	v = v.Flat()
 	if v.Valid != nil || to.Valid != nil {
 		for len(to.Valid) < to.Len {
 			to.Valid = append(to.Valid, true)

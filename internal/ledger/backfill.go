@@ -36,7 +36,8 @@ const (
 const MaxTries = 5
 
 // Backfill fills in the history of a view version: the rows below its cut. Apply makes one with every
-// version that is Building.
+// version that is Building, and one that is done and was never listed with a version that takes the place
+// of another at once: so that there is what Rollback names.
 type Backfill struct {
 	ID         int64
 	Version    int64
@@ -46,7 +47,8 @@ type Backfill struct {
 	VersionIs  string // state of the version
 	Engine     string
 	State      string
-	Log        span.Log // of an imported file alone; 0: of all logs
+	Log        span.Log // of an imported file alone; 0: of what lies below the version's cut
+	File       string   // that file's name
 	CreatedAt  time.Time
 	ListedAt   time.Time // zero: its days are not known yet
 	FinishedAt time.Time
@@ -94,17 +96,30 @@ type TaskSeal struct {
 	Rows     int64 // folded
 }
 
-// Filling is how much of a version's history is there.
-type Filling struct {
-	Backfill int64
-	State    string
-	Listed   bool
-	First    string    // oldest day listed, "" for none
-	Missing  []TaskDay // days not done, oldest first; of imported files, too
+// Import is an imported file that was read to its end.
+type Import struct {
+	Log   span.Log
+	Owner int64  // of the take-over that the last seal was made under
+	Rows  int64  // the log's end
+	Days  []Task // days of the lake that hold its rows
 }
 
-// TaskDay is a day of the lake whose history is not there.
-type TaskDay struct{ Day, State string }
+// Filling is how much of a version's history is there.
+type Filling struct {
+	Backfill int64  // of all that lies below the version's cut; 0: it never had one
+	State    string // of that back-fill, as Listed
+	Listed   bool
+	First    string     // oldest day listed, of imported files, too; "" for none
+	Missing  []TaskDay  // days not done, oldest first
+	Imports  []span.Log // imported files that the version has a back-fill of their own of
+}
+
+// TaskDay is a day of the lake whose history is not there: below the version's cut, or of an imported
+// file alone.
+type TaskDay struct {
+	Day, State string
+	Log        span.Log // 0: below the cut
+}
 
 // Backfills is what becomes of the versions that are built.
 type Backfills interface {

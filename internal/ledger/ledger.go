@@ -36,8 +36,8 @@ const (
 	Live  Unit = "live"
 )
 
-// Catalogue is what streams, schema versions, logs and views there are. It changes only by Apply and
-// AddLog, under the exclusive catalogue lock; each change raises the epoch of its stream.
+// Catalogue is what streams, schema versions, logs and views there are. It changes only by Apply,
+// AddLog, AcceptReset and FinishImport, under the exclusive catalogue lock; each change raises the epoch of its stream.
 type Catalogue interface {
 	// Epochs returns the epoch of every stream.
 	Epochs(ctx context.Context) (map[string]int64, error)
@@ -53,6 +53,10 @@ type Catalogue interface {
 	// AcceptReset goes on with a log that is not what it was. Nobody who held a partition of it can seal
 	// anything more. Epoch conflict: fault.Stale. Nothing to accept: fault.Config nothing_lost.
 	AcceptReset(ctx context.Context, r Reset) (*Accepted, error)
+	// FinishImport closes the log of an imported file that is wholly in the lake, and gives every version
+	// that is not dropped a back-fill of that log alone. Of a closed one it does nothing. The batch unit is
+	// not at its end as this owner: fault.Lost. Some of it is not in the lake yet: fault.Transient.
+	FinishImport(ctx context.Context, i Import) error
 }
 
 // Snapshot is the catalogue at one moment. It is immutable.
@@ -89,10 +93,11 @@ type Log struct {
 	Kind       string // KindKafka | KindImport
 	Stream     string
 	Dead       bool   // the stream's dead log
-	ClusterID  string // Kafka's cluster id
+	ClusterID  string // Kafka's cluster id; of an import its stream: a file may be imported into several
 	TopicID    string // Kafka's topic id; content hash of an import
-	Topic      string
+	Topic      string // of an import the file's name
 	Partitions int32
+	Schema     int32 // the stream's newest version when the log was registered: that of all rows of an import
 	CreatedAt  time.Time
 	ClosedAt   time.Time // zero: open
 	Closing    span.Vector

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/fault"
 )
 
@@ -29,7 +30,7 @@ func Describe(def, meta []byte) ([]Line, error) {
 		{"stream", d.Stream}, {"time", d.Time}, {"time_zone", d.TimeZone}, {"grain", d.Grain}, {"filter", d.Filter},
 	}
 	if d.Late >= 0 {
-		lines = append(lines, Line{"late", "accept: " + (time.Duration(d.Late) * time.Microsecond).String()})
+		lines = append(lines, Line{"late", "accept: " + calendar.Duration(time.Duration(d.Late)*time.Microsecond)})
 	}
 	for _, x := range m.Dimensions {
 		text := x.Stored.Expr
@@ -197,4 +198,10 @@ func HistoryFrom(meta []byte) int64 {
 		return -1 << 62
 	}
 	return *m.From
+}
+
+// NoHistory tells whether a view's metadata wants none.
+func NoHistory(meta []byte) bool {
+	var m metadata
+	return json.Unmarshal(meta, &m) == nil && m.NoHistory
 }

@@ -1,7 +1,6 @@
 package metric
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,10 +49,6 @@ type Rows struct {
 	Table string // as the engine knows it: lake.pin, pinflow.lake.pin VERSION AS OF 'x', read_parquet(…)
 	Day   *int64 // lake day: rows whose event time lies in it, days since 1970-01-01 in UTC; nil: all
 	Below []Cut  // rows below these offsets; nil: all
-
-	Schemas []int32 // rows that these schema versions judged; nil: all
-
-	Partition string // what the table calls _partition; "": that
 }
 
 // Cut is an offset of a partition of a log: rows below it belong to history.
@@ -184,33 +179,23 @@ func (w *statement) judged(rows Rows) (string, error) {
 	return b.String(), nil
 }
 
-func (w *statement) where(rows Rows) string { return rows.where(w.d) }
-
-// where is the condition on rows, with its word; "" for none.
-func (rows Rows) where(d expr.Dialect) string {
+func (w *statement) where(rows Rows) string {
 	var all []string
 	if rows.Day != nil {
-		from, id := *rows.Day*86400*calendar.Second, d.Identifier(event.ColumnEventTime)
-		at := map[expr.Dialect]string{expr.DuckDB: "make_timestamptz(%d)", expr.Spark: "timestamp_micros(%d)"}[d]
+		from, id := *rows.Day*86400*calendar.Second, w.d.Identifier(event.ColumnEventTime)
+		at := map[expr.Dialect]string{expr.DuckDB: "make_timestamptz(%d)", expr.Spark: "timestamp_micros(%d)"}[w.d]
 		all = append(all, fmt.Sprintf("%s >= "+at+" AND %s < "+at, id, from, id, from+86400*calendar.Second))
 	}
 	if rows.Below != nil {
 		var below []string
 		for _, x := range rows.Below {
-			below = append(below, fmt.Sprintf("(%s = %d AND %s = %d AND %s < %d)", d.Identifier(event.ColumnLog), x.Log,
-				d.Identifier(cmp.Or(rows.Partition, event.ColumnPartition)), x.Partition, d.Identifier(event.ColumnOffset), x.Offset))
+			below = append(below, fmt.Sprintf("(%s = %d AND %s = %d AND %s < %d)", w.d.Identifier(event.ColumnLog), x.Log,
+				w.d.Identifier(event.ColumnPartition), x.Partition, w.d.Identifier(event.ColumnOffset), x.Offset))
 		}
 		if len(below) == 0 {
 			below = []string{"false"}
 		}
 		all = append(all, "("+strings.Join(below, " OR ")+")")
-	}
-	if rows.Schemas != nil {
-		versions := []string{"-1"}
-		for _, v := range rows.Schemas {
-			versions = append(versions, fmt.Sprint(v))
-		}
-		all = append(all, fmt.Sprintf("%s IN (%s)", d.Identifier(event.ColumnSchema), strings.Join(versions, ", ")))
 	}
 	if len(all) == 0 {
 		return ""

@@ -69,6 +69,16 @@ func (g Gen) vec(c event.Column, n int) column.Vec {
 		}
 	case column.String, column.JSON:
 		v.Offs = []int32{0}
+		if entries := 1 + g.IntN(7); c.Kind == column.String && g.chance(50) { // as it comes from Parquet
+			for range entries {
+				v.Bytes = append(v.Bytes, g.text()...)
+				v.Offs = append(v.Offs, int32(len(v.Bytes)))
+			}
+			for range n {
+				v.Codes = append(v.Codes, int32(g.IntN(entries)))
+			}
+			break
+		}
 		for range n {
 			t := g.text()
 			if c.Kind == column.JSON {

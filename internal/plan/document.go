@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/expr"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
@@ -30,6 +31,7 @@ type Document struct {
 	Repair  []string          `json:"repair,omitempty"` // views to be built anew as they are
 	Engine  string            `json:"engine,omitempty"` // of the back-fills; "": kernel
 	Files   map[string]string `json:"files"`
+	Vars    map[string]string `json:"vars,omitempty"` // values of the ${VAR} in them
 	Running Running           `json:"running"`
 	Changes []Change          `json:"changes"`
 }
@@ -76,6 +78,7 @@ func SpeedOf(all []ledger.Backfill) Speed {
 type Input struct {
 	Project *Project
 	Files   map[string]string
+	Vars    map[string]string
 	Only    []string // views; nil: everything
 	Repair  []string
 	Engine  string
@@ -95,7 +98,7 @@ func Make(in Input) (*Document, error) {
 			return nil, err
 		}
 	}
-	d := &Document{Format: Format, Base: map[string]int64{}, Only: in.Only, Repair: in.Repair, Engine: in.Engine, Files: in.Files, Changes: []Change{}}
+	d := &Document{Format: Format, Base: map[string]int64{}, Only: in.Only, Repair: in.Repair, Engine: in.Engine, Files: in.Files, Vars: in.Vars, Changes: []Change{}}
 	if err := d.keep(changes, in); err != nil {
 		return nil, err
 	}
@@ -105,11 +108,10 @@ func Make(in Input) (*Document, error) {
 			d.Base[c.Stream] = epochOf(in.Snap, c.Stream)
 		}
 		if c.change != nil && c.change.State == ledger.Building && (c.change.Anew || c.Category == Add) {
-			if c.change.Engine = in.Engine; in.Engine == ledger.EngineSpark && len(c.kernel) > 0 {
-				return nil, fault.New(fault.Record, "kernel_only", "view %s cannot be filled in by spark: only the kernel has %s", c.View, strings.Join(c.kernel, "; ")).
-					WithAdvice("fill it in by the kernel: --engine kernel")
-			}
+			c.change.Engine = in.Engine
 			c.Backfill = estimate(c, in)
+		}
+		if c.change != nil && c.change.Definition != nil {
 			if c.change.Plan, err = json.Marshal(c); err != nil {
 				return nil, fmt.Errorf("writing the plan of view %s: %w", c.View, err)
 			}
@@ -125,7 +127,11 @@ func (d *Document) keep(changes []Change, in Input) error {
 	for _, name := range in.Only {
 		known := find(in.Project.Views, func(v View) bool { return v.Name == name }) != nil || find(in.Snap.Views, func(v ledger.View) bool { return v.Name == name }) != nil
 		if !known {
-			return fault.New(fault.Record, "unknown_view", "there is no view %q, in the files or running", name)
+			names := viewNames(in.Snap)
+			for _, v := range in.Project.Views {
+				names = append(names, v.Name)
+			}
+			return nearest(fault.New(fault.Record, "unknown_view", "there is no view %q, in the files or running", name), name, names)
 		}
 	}
 	streams := map[string]bool{}
@@ -142,6 +148,22 @@ func (d *Document) keep(changes []Change, in Input) error {
 	return nil
 }
 
+func viewNames(snap *ledger.Snapshot) []string {
+	var names []string
+	for _, v := range snap.Views {
+		names = append(names, v.Name)
+	}
+	return names
+}
+
+// nearest advises the name that may have been meant.
+func nearest(err *fault.Error, name string, names []string) error {
+	if near := expr.Nearest(name, names); near != "" {
+		return err.WithAdvice("did you mean %q?", near)
+	}
+	return err
+}
+
 // repairs build views anew by the definition that serves.
 func repairs(names []string, snap *ledger.Snapshot) ([]Change, error) {
 	var out []Change
@@ -149,15 +171,14 @@ func repairs(names []string, snap *ledger.Snapshot) ([]Change, error) {
 		v := find(snap.Views, func(v ledger.View) bool { return v.Name == name })
 		serving := version(v, ledger.Serving)
 		if serving == nil {
-			return nil, fault.New(fault.Record, "unknown_view", "there is no view %q that serves", name)
+			return nil, nearest(fault.New(fault.Record, "unknown_view", "there is no view %q that serves", name), name, viewNames(snap))
 		}
-		kernel, err := kernelOnly(v, serving, snap)
-		if err != nil {
-			return nil, err
+		if metric.NoHistory(serving.Metadata) {
+			return nil, fault.New(fault.Record, "no_history", "view %s has no history by its definition: backfill.from is none", name).
+				WithAdvice("write backfill.from: earliest, or a date, and run pinflow apply").WithExit(fault.ExitConflict)
 		}
 		state := ledger.Building
 		out = append(out, Change{
-			kernel:   kernel,
 			Category: Rebuild, Stream: v.Stream, View: name, Detail: "a repair: built anew by the definition that serves",
 			change: &ledger.ViewChange{
 				Name: name, Metadata: serving.Metadata, Shown: v.Metadata, Hash: serving.Hash, Definition: serving.Definition, State: state, Anew: true,
@@ -165,24 +186,6 @@ func repairs(names []string, snap *ledger.Snapshot) ([]Change, error) {
 		})
 	}
 	return out, nil
-}
-
-// kernelOnly is what of a version only the kernel has.
-func kernelOnly(v *ledger.View, x *ledger.ViewVersion, snap *ledger.Snapshot) ([]string, error) {
-	s := find(snap.Streams, func(s ledger.Stream) bool { return s.Name == v.Stream })
-	if s == nil || len(s.Schemas) == 0 {
-		return nil, fault.New(fault.Corrupt, "no_schema", "stream %s has no schema", v.Stream)
-	}
-	newest := s.Schemas[len(s.Schemas)-1]
-	schema, err := event.CompileAfter(newest.Definition, newest.Version, s.Schemas[0].Definition)
-	if err != nil {
-		return nil, fmt.Errorf("compiling schema %d of stream %s: %w", newest.Version, v.Stream, err)
-	}
-	c, err := metric.CompileStored(x.Definition, x.Metadata, schema)
-	if err != nil {
-		return nil, fmt.Errorf("compiling view %s: %w", v.Name, err)
-	}
-	return c.KernelOnly(), nil
 }
 
 func (d *Document) running(in Input) {
@@ -303,4 +306,15 @@ func (d *Document) NewStreams() []event.Stream {
 // Does tells whether applying it does anything.
 func (d *Document) Does() bool {
 	return slices.ContainsFunc(d.Changes, func(c Change) bool { return c.Category != Refused })
+}
+
+// Refuses counts what the files ask for and cannot have.
+func (d *Document) Refuses() int {
+	n := 0
+	for _, c := range d.Changes {
+		if c.Category == Refused && c.File != "" {
+			n++
+		}
+	}
+	return n
 }

@@ -1,10 +1,12 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/metric"
@@ -49,7 +51,6 @@ type Project struct {
 	Streams []Stream
 	Views   []View
 	Boards  []Board
-	Engine  string // of back-fills that `up` begins by itself; "": kernel
 }
 
 // Change is one difference between the files and what runs.
@@ -69,7 +70,6 @@ type Change struct {
 
 	schema *event.Stream
 	change *ledger.ViewChange
-	kernel []string // what of the version that is built only the kernel has
 }
 
 // Applies tells whether apply does anything about it.
@@ -241,21 +241,25 @@ type setting struct{ key, text string }
 // settings lists what differs beside the fields.
 func settings(now, want *event.Stream) []setting {
 	var diffs []setting
-	differ := func(name string, a, b any) {
+	differ := func(name, a, b string) {
 		if a != b {
-			diffs = append(diffs, setting{name, fmt.Sprintf("%s %v → %v", name, a, b)})
+			diffs = append(diffs, setting{name, fmt.Sprintf("%s %s → %s", name, cmp.Or(a, "none"), cmp.Or(b, "none"))})
 		}
 	}
 	differ("topic", now.Topic, want.Topic)
-	differ("partitions", now.Partitions, want.Partitions)
+	differ("partitions", fmt.Sprint(now.Partitions), fmt.Sprint(want.Partitions))
 	differ("key", now.Key, want.Key)
 	differ("event_id", now.EventID, want.EventID)
 	differ("event_time", now.EventTime, want.EventTime)
-	differ("max_age", now.MaxAge, want.MaxAge)
-	differ("max_ahead", now.MaxAhead, want.MaxAhead)
-	differ("grace", now.Grace, want.Grace)
-	differ("dedup", now.Dedup, want.Dedup)
+	differ("max_age", calendar.Duration(now.MaxAge), calendar.Duration(want.MaxAge))
+	differ("max_ahead", calendar.Duration(now.MaxAhead), calendar.Duration(want.MaxAhead))
+	differ("grace", calendar.Duration(now.Grace), calendar.Duration(want.Grace))
+	differ("dedup", dedupText(now.Dedup), dedupText(want.Dedup))
 	return diffs
+}
+
+func dedupText(d event.Dedup) string {
+	return fmt.Sprintf("{records: %d, within: %s}", d.Records, calendar.Duration(d.Within))
 }
 
 // Compose makes of changes one ledger change a stream, on the snapshot's epochs; with auto only of those

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -326,6 +327,37 @@ func TestSomeViews(t *testing.T) {
 	equal(t, "rebuild pin/pins auto=false a repair: built anew by the definition that serves\n", lines(made(t, in).Changes))
 	in.Repair = []string{"more"}
 	if _, err := plan.Make(in); fault.CodeOf(err) != "unknown_view" {
+		t.Error(err)
+	}
+}
+
+// What differs of a stream is told as the files write it.
+func TestSettingsAsInTheFiles(t *testing.T) {
+	changes := compared(t, project([]event.Stream{pin(func(s *event.Stream) {
+		s.Key, s.MaxAge, s.Dedup = "unique_id", 10*24*time.Hour, event.Dedup{Records: 10, Within: 90 * time.Second}
+	})}, pins(nil)), running(t))
+	got := lines(changes)
+	for _, want := range []string{"key none → unique_id", "max_age 0s → 10d", "dedup {records: 0, within: 0s} → {records: 10, within: 90s}"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	in := input(t, nil)
+	in.Project = project([]event.Stream{pin(func(s *event.Stream) { s.Key = "unique_id" })}, pins(nil))
+	if d := made(t, in); d.Does() || d.Refuses() != 1 {
+		t.Errorf("does %v, refuses %d", d.Does(), d.Refuses())
+	}
+	in.Project = project(nil) // a stream that is no longer in the project is nothing the files ask for
+	if d := made(t, in); d.Refuses() != 0 {
+		t.Errorf("refuses %d", d.Refuses())
+	}
+}
+
+// A repair of a view without history would fill in what its definition leaves out.
+func TestNoRepairWithoutHistory(t *testing.T) {
+	in := input(t, nil)
+	in.Snap, in.Repair = running(t, as(t, ledger.Serving, func(v *metric.View) { v.Backfill.From = "none" })), []string{"pins"}
+	if _, err := plan.Make(in); fault.CodeOf(err) != "no_history" {
 		t.Error(err)
 	}
 }

@@ -83,7 +83,7 @@ func (c *Change) write(b *strings.Builder) {
 
 func (e *Estimate) text(serves bool) string {
 	if e.Days == 0 {
-		return "nothing to back-fill: the stream has no history"
+		return "nothing to back-fill in the lake yet: what the log holds is filled in when the lake has it"
 	}
 	text := fmt.Sprintf("back-fill %s · %s rows · %s read · %s", plural(e.Days, "day"), Amount(float64(e.Rows)), Size(e.Bytes), between(e.Low, e.High))
 	if serves {

@@ -99,7 +99,6 @@ func (v *viewDiff) define(next *ledger.ViewChange) {
 	if v.compiled.NoHistory {
 		next.State = ledger.Serving
 	}
-	next.Engine, v.out.kernel = v.c.p.Engine, v.compiled.KernelOnly()
 	v.out.Line = v.want.Line("name")
 }
 

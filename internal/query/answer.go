@@ -46,6 +46,7 @@ type Meta struct {
 	Earliest   *string            `json:"earliest"` // start of the oldest bucket there is
 	Versions   map[string]string  `json:"versions"`
 	Coverage   []Coverage         `json:"coverage"`
+	Changed    *string            `json:"definition_changed"` // since when a version without history counts; null: it has one
 	Approx     map[string]float64 `json:"approx"`
 	Revised    []Revised          `json:"revised"`
 	Other      *Other             `json:"other,omitempty"`
@@ -70,7 +71,7 @@ type table struct {
 	w     *worth
 	block *fold.States
 	at    []int // column of each of the view's states; -1: not read
-	late  int   // column of the late rows; -1: totals
+	late  int   // column of the late rows
 	rank  []int // per row: place of its group; nil: by text
 	other *Other
 
@@ -95,10 +96,7 @@ func (p *plan) answer(d *ledger.Data, blocks []*fold.States, now time.Time, cfg 
 
 // states lists the states that the measures and the bookkeeping need.
 func (p *plan) states() []int {
-	need := []int{metric.StateRows, metric.StateErrors, metric.StateLateDropped}
-	if p.grain != calendar.None {
-		need = append(need, p.c.LateState(p.grain))
-	}
+	need := []int{metric.StateRows, metric.StateErrors, metric.StateLateDropped, p.c.LateState(p.lateGrain())}
 	for _, m := range p.measures {
 		for _, part := range p.parts(m) {
 			need = append(need, part.States...)
@@ -106,6 +104,22 @@ func (p *plan) states() []int {
 	}
 	slices.Sort(need)
 	return slices.Compact(need)
+}
+
+// lateGrain is the grain after the end of whose buckets an event is late: the one asked for, and of a
+// total the coarsest that fits its range. So a total over a month is revised by what came after the
+// month, one over three days if one of these days is.
+func (p *plan) lateGrain() calendar.Grain {
+	if p.grain != calendar.None {
+		return p.grain
+	}
+	clock := calendar.NewClock(p.c.Zone)
+	for g := calendar.Year; g > p.c.Grain; g-- {
+		if clock.Start(g, p.from) == p.from && clock.Start(g, p.to) == p.to {
+			return g
+		}
+	}
+	return p.c.Grain
 }
 
 // parts are the stored measures that a measure is computed from: itself, or those a ratio divides.
@@ -142,10 +156,8 @@ func (p *plan) merge(segs []ledger.Segment, blocks []*fold.States) (*table, erro
 	for _, d := range p.by {
 		by.Dims = append(by.Dims, d.Stored)
 	}
-	t := &table{p: p, at: p.positions(states), late: -1}
-	if p.grain != calendar.None {
-		t.late = t.at[p.c.LateState(p.grain)]
-	}
+	t := &table{p: p, at: p.positions(states)}
+	t.late = t.at[p.c.LateState(p.lateGrain())]
 	var err error
 	if p.ranked() {
 		if by.Top, t.other, err = p.top(by, partsOf(p.ranking, segs, blocks)); err != nil {
@@ -288,11 +300,11 @@ func (t *table) lines() []line {
 		out = append(out, line{bucket: t.block.Buckets[i], group: i, like: i, state: t.state(i)})
 	}
 	if p.grain == calendar.None && len(p.by) == 0 && len(out) == 0 && p.from < p.to {
-		out = append(out, line{group: -1, like: -1, state: t.w.total(p.to)})
+		out = append(out, line{group: -1, like: -1, state: t.w.total(p.to, 0)})
 	}
 	for n, there := range have {
 		k, series := n/len(like), n%len(like)
-		if b := p.buckets[k]; !there && (like[series] >= 0 || len(p.by) == 0) && t.w.source(b) != "" {
+		if b := p.buckets[k]; !there && (like[series] >= 0 || len(p.by) == 0) && t.w.at(b).source != "" {
 			out = append(out, line{bucket: b, group: -1, like: like[series], state: t.w.state(b, p.end(k), 0)})
 		}
 	}
@@ -310,7 +322,7 @@ func (p *plan) end(k int) int64 {
 
 func (t *table) state(i int) string {
 	if t.p.grain == calendar.None {
-		return t.w.total(t.p.to)
+		return t.w.total(t.p.to, t.block.Cols[t.late].Ints[i])
 	}
 	b := t.block.Buckets[i]
 	k, _ := slices.BinarySearch(t.p.buckets, b)
@@ -489,6 +501,10 @@ func (t *table) meta(a *Answer, d *ledger.Data) {
 		text := d.CompleteTo.UTC().Format(time.RFC3339Nano)
 		a.Meta.CompleteTo = &text
 	}
+	if t.w.changed != 0 {
+		text := p.show(t.w.changed)
+		a.Meta.Changed = &text
+	}
 	if d.Earliest != 0 {
 		text := p.show(d.Earliest)
 		a.Meta.Earliest = &text
@@ -534,12 +550,16 @@ func (p *plan) approx() map[string]float64 {
 // revised lists the finished buckets that late events changed.
 func (t *table) revised() []Revised {
 	out := []Revised{}
-	if t.late < 0 {
-		return out
-	}
-	late := map[int64]int64{}
+	late, all := map[int64]int64{}, int64(0)
 	for i, n := range t.block.Cols[t.late].Ints {
 		late[t.block.Buckets[i]] += n
+		all += n
+	}
+	if t.p.grain == calendar.None {
+		if t.w.total(t.p.to, all) == stateRevised {
+			out = append(out, Revised{t.p.show(t.p.from), all})
+		}
+		return out
 	}
 	for k, b := range t.p.buckets {
 		if n := late[b]; n > 0 && t.w.state(b, t.p.end(k), n) == stateRevised {

@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/calendar"
@@ -25,7 +26,12 @@ const (
 	sourceMissing     = "missing"
 )
 
-const beforeFirst = "before the first event"
+const (
+	beforeFirst  = "before the first event"
+	beganWithin  = "this version of the view began within it"
+	noHistory    = "the view has no history: backfill.from is none"
+	olderVersion = "before this version of the view"
+)
 
 // States of points.
 const (
@@ -47,6 +53,7 @@ type worth struct {
 	stretches []stretch
 	final     int64 // buckets that end here or before are complete
 	now       int64
+	changed   int64 // when a version without history began; 0: it has one, or needs none
 }
 
 func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth {
@@ -58,23 +65,27 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 	// What is asked beyond the present is not there yet; it is no gap.
 	end := min(p.to, clock.End(edge, max(w.now, p.from)))
 	begin, live := w.bounds(p, d)
-	if d.Filling != nil {
-		begin = listedFrom(d.Filling, begin, p.from)
+	f := d.Filling
+	if f == nil {
+		f = &ledger.Filling{Listed: true}
 	}
+	if f.Backfill == 0 && live > begin { // what lies below the cut is of any time
+		begin = min(begin, p.from)
+	}
+	begin = listedFrom(f, begin, p.from)
 	if begin = clock.Start(edge, begin); live > begin {
 		live = clock.End(edge, live-1)
 	}
 	w.add(p.from, min(begin, end), sourceMissing, beforeFirst)
 	switch {
 	case live <= begin:
-	case d.Filling != nil:
-		w.history(p, d.Filling, clock, edge, max(p.from, begin), min(live, end))
-	case p.c.NoHistory:
-		w.add(max(p.from, begin), min(live, end), sourceMissing, "the view has no history: backfill.from is none")
+	case f.Backfill != 0:
+		w.history(p, f, clock, edge, max(p.from, begin), min(live, end))
 	default:
-		w.add(max(p.from, begin), min(live, end), sourceMissing, "before this version of the view")
+		w.forward(p, d, clock.Start(edge, d.Version.CreatedAt.UnixMicro()), max(p.from, begin), min(live, end))
 	}
 	w.add(max(p.from, begin, live), end, sourceLive, "")
+	w.imports(p, f, clock, edge, end)
 	for _, h := range p.holes {
 		if h.from = clock.Start(edge, h.from); clock.Start(edge, h.to) != h.to { // a bucket of which a part is gone
 			h.to = clock.End(edge, h.to)
@@ -84,8 +95,23 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 	return w
 }
 
+// forward covers [from, to), where events may lie below the cut of a version without history: nothing is
+// there of what ended before the version, and a part of the buckets that it began in.
+func (w *worth) forward(p *plan, d *ledger.Data, began, from, to int64) {
+	why := olderVersion
+	if p.c.NoHistory {
+		why = noHistory
+	}
+	w.changed = d.Version.CreatedAt.UnixMicro()
+	w.add(from, min(began, to), sourceMissing, why)
+	w.add(max(from, began), to, sourceLive, beganWithin)
+}
+
 // punch makes what was found in a stretch missing; where there was nothing before, nothing is.
-func (w *worth) punch(h hole, reason string) {
+func (w *worth) punch(h hole, reason string) { w.cover(h, sourceMissing, reason) }
+
+// cover is punch with any source.
+func (w *worth) cover(h hole, source, reason string) {
 	var out []stretch
 	for _, s := range w.stretches {
 		if s.source == sourceMissing || s.to <= h.from || s.from >= h.to {
@@ -94,7 +120,7 @@ func (w *worth) punch(h hole, reason string) {
 		}
 		before, after := s, s
 		before.to, after.from = max(s.from, h.from), min(s.to, h.to)
-		for _, x := range []stretch{before, {before.to, after.from, sourceMissing, reason}, after} {
+		for _, x := range []stretch{before, {before.to, after.from, source, reason}, after} {
 			if x.from < x.to {
 				out = append(out, x)
 			}
@@ -147,12 +173,13 @@ func dayStart(day string) (int64, bool) {
 // history covers [from, to), which lies below the version's cut: by the lake, less every bucket that a
 // day may hold rows of that is not done. A view by another time than the event's has to wait for all.
 func (w *worth) history(p *plan, f *ledger.Filling, clock *calendar.Clock, edge calendar.Grain, from, to int64) {
-	if !f.Listed || len(f.Missing) > 0 && p.c.Time != event.ColumnEventTime {
+	missing := slices.DeleteFunc(slices.Clone(f.Missing), func(d ledger.TaskDay) bool { return d.Log != 0 })
+	if !f.Listed || len(missing) > 0 && p.c.Time != event.ColumnEventTime {
 		source, why := lacking(f, ledger.TaskDay{})
 		w.add(from, to, source, why)
 		return
 	}
-	for _, d := range f.Missing {
+	for _, d := range missing {
 		us, ok := dayStart(d.Day)
 		if !ok {
 			continue
@@ -167,6 +194,28 @@ func (w *worth) history(p *plan, f *ledger.Filling, clock *calendar.Clock, edge 
 		from = end
 	}
 	w.add(from, to, sourceLake, "")
+}
+
+// imports takes back what days of imported files lack that are not filled in yet, on whatever side of the
+// version's cut they lie.
+func (w *worth) imports(p *plan, f *ledger.Filling, clock *calendar.Clock, edge calendar.Grain, end int64) {
+	for _, d := range f.Missing {
+		us, ok := dayStart(d.Day)
+		if d.Log == 0 || !ok {
+			continue
+		}
+		h := hole{from: max(p.from, clock.Start(edge, us)), to: min(end, clock.End(edge, us+usPerDay-1))}
+		if p.c.Time != event.ColumnEventTime { // any bucket may be in it
+			h = hole{from: p.from, to: end}
+		}
+		source, why := sourceBackfilling, "an imported file is being filled in"
+		if d.State == ledger.Failed {
+			source, why = sourceMissing, "filling in "+d.Day+" of an imported file failed"
+		}
+		if h.from < h.to {
+			w.cover(h, source, why)
+		}
+	}
 }
 
 // lacking says why history is not there.
@@ -199,26 +248,25 @@ func (w *worth) add(from, to int64, source, reason string) {
 	}
 }
 
-// source is the source of the bucket that starts there; "" beyond the present.
-func (w *worth) source(bucket int64) string {
+// at is the stretch of the bucket that starts there; none beyond the present.
+func (w *worth) at(bucket int64) stretch {
 	for _, s := range w.stretches {
 		if bucket >= s.from && bucket < s.to {
-			return s.source
+			return s
 		}
 	}
-	return ""
+	return stretch{}
 }
 
 // state is what the bucket [from, to) is worth, with so many late rows.
 func (w *worth) state(from, to, late int64) string {
-	switch w.source(from) {
-	case sourceMissing:
-		return stateMissing
-	case sourceBackfilling:
-		return stateBackfilling
-	}
+	s := w.at(from)
 	switch {
-	case to > w.final:
+	case s.source == sourceMissing:
+		return stateMissing
+	case s.source == sourceBackfilling:
+		return stateBackfilling
+	case to > w.final, s.reason == beganWithin:
 		return stateIncomplete
 	case late > 0:
 		return stateRevised
@@ -226,9 +274,9 @@ func (w *worth) state(from, to, late int64) string {
 	return stateComplete
 }
 
-// total is what a number over the whole range is worth: parts before the first event take nothing
+// total is what a number over the whole range is worth, with so many late rows: parts before the first event take nothing
 // from it unless there is nothing else.
-func (w *worth) total(to int64) string {
+func (w *worth) total(to, late int64) string {
 	state := stateMissing
 	hole := false
 	for _, s := range w.stretches {
@@ -237,12 +285,17 @@ func (w *worth) total(to int64) string {
 			return stateBackfilling
 		case sourceLive, sourceLake:
 			state = stateComplete
+			hole = hole || s.reason == beganWithin
 		case sourceMissing:
 			hole = hole || s.reason != beforeFirst
 		}
 	}
-	if state == stateComplete && (hole || to > w.final) {
+	switch {
+	case state != stateComplete:
+	case hole || to > w.final:
 		return stateIncomplete
+	case late > 0:
+		return stateRevised
 	}
 	return state
 }

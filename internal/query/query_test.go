@@ -229,22 +229,29 @@ func (s *script) set(t *testing.T, word, arg, body string) {
 	}
 }
 
-// filling reads: unlisted, paused, and days with what is missing of them, as 2026-03-01=queued.
+// filling reads: unlisted, paused, and days with what is missing of them, as 2026-03-01=queued, or of an
+// imported file as import:2026-03-01=queued. With nothing but imported files there is no other history.
 func filling(text string) *ledger.Filling {
 	f := &ledger.Filling{State: ledger.Running, Listed: true}
 	for _, word := range strings.Fields(text) {
 		day, state, _ := strings.Cut(word, "=")
+		log := span.Log(0)
+		if rest, ok := strings.CutPrefix(day, "import:"); ok {
+			day, log, f.Imports = rest, 9, []span.Log{9}
+		} else {
+			f.Backfill = 1
+		}
 		switch word {
 		case "unlisted":
 			f.Listed, f.State = false, ledger.Queued
 		case "paused":
 			f.State = ledger.Paused
 		default:
-			if f.First == "" {
+			if f.First == "" || day < f.First {
 				f.First = day
 			}
 			if state != ledger.Done {
-				f.Missing = append(f.Missing, ledger.TaskDay{Day: day, State: state})
+				f.Missing = append(f.Missing, ledger.TaskDay{Day: day, State: state, Log: log})
 			}
 		}
 	}

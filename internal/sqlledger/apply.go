@@ -194,10 +194,8 @@ func (x *tx) addVersion(ctx context.Context, stream string, v *ledger.ViewChange
 	if err != nil {
 		return false, err
 	}
-	if state == ledger.Building {
-		if err := x.addBackfill(ctx, id, v, now); err != nil {
-			return false, err
-		}
+	if err := x.addBackfill(ctx, id, state, v, now); err != nil {
+		return false, err
 	}
 	return state == ledger.Serving, x.insertCut(ctx, "view", id, cut)
 }

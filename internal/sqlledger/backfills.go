@@ -10,14 +10,21 @@ import (
 	"github.com/pinflow/pinflow/internal/ledger"
 )
 
-// addBackfill makes the back-fill of a new version. Its days are listed when the lake is past the cut.
-func (x *tx) addBackfill(ctx context.Context, version int64, v *ledger.ViewChange, now int64) error {
+// addBackfill makes the back-fill of a new version. Its days are listed when the lake is past the cut. That
+// of a version that serves at once is done and was never listed: it is what a rollback names.
+func (x *tx) addBackfill(ctx context.Context, version int64, state string, v *ledger.ViewChange, now int64) error {
 	engine := v.Engine
 	if engine == "" {
 		engine = ledger.EngineKernel
 	}
-	_, err := x.exec(ctx, "INSERT INTO backfills (version, engine, state, created_at, plan) VALUES (?, ?, 'queued', ?, ?)",
-		version, engine, now, orEmpty(v.Plan))
+	if state == ledger.Building {
+		_, err := x.exec(ctx, "INSERT INTO backfills (version, engine, state, created_at, plan) VALUES (?, ?, 'queued', ?, ?)",
+			version, engine, now, orEmpty(v.Plan))
+		return err
+	}
+	_, err := x.exec(ctx, `INSERT INTO backfills (version, engine, state, created_at, finished_at, plan) SELECT id, ?, 'done', ?, ?, ?
+	    FROM view_versions vv WHERE id = ? AND EXISTS (SELECT 1 FROM view_versions o WHERE o.view_name = vv.view_name AND o.state = 'standby')`,
+		engine, now, now, orEmpty(v.Plan), version)
 	return err
 }
 
@@ -52,15 +59,15 @@ func (x *tx) backfills(ctx context.Context, id int64) ([]ledger.Backfill, error)
 	err := x.each(ctx, func(r *sql.Rows) error {
 		b := ledger.Backfill{Tasks: map[string]int64{}}
 		var log, created, listed, finished sql.NullInt64
-		err := r.Scan(&b.ID, &b.Version, &b.View, &b.Stream, &b.Hash, &b.VersionIs, &b.Engine, &b.State, &log, &created, &listed, &finished, &b.Plan)
+		err := r.Scan(&b.ID, &b.Version, &b.View, &b.Stream, &b.Hash, &b.VersionIs, &b.Engine, &b.State, &log, &b.File, &created, &listed, &finished, &b.Plan)
 		b.Log = logOf(log)
 		b.CreatedAt, b.ListedAt, b.FinishedAt = moment(created), moment(listed), moment(finished)
 		index[b.ID] = len(all)
 		all = append(all, b)
 		return err
-	}, `SELECT b.id, b.version, vv.view_name, v.stream, vv.hash, vv.state, b.engine, b.state, b.log_id, b.created_at, b.listed_at, b.finished_at, b.plan
+	}, `SELECT b.id, b.version, vv.view_name, v.stream, vv.hash, vv.state, b.engine, b.state, b.log_id, coalesce(l.topic, ''), b.created_at, b.listed_at, b.finished_at, b.plan
 	    FROM backfills b JOIN view_versions vv ON vv.id = b.version JOIN views v ON v.name = vv.view_name
-	    WHERE CAST(? AS BIGINT) IN (0, b.id) ORDER BY b.id DESC`, id)
+	    LEFT JOIN logs l ON l.id = b.log_id WHERE CAST(? AS BIGINT) IN (0, b.id) ORDER BY b.id DESC`, id)
 	if err != nil {
 		return nil, err
 	}
@@ -118,17 +125,24 @@ func (d *DB) ListDays(ctx context.Context, lease ledger.Lease, id int64, days []
 		if err != nil || n == 0 {
 			return err
 		}
-		for _, t := range days {
-			_, err := x.exec(ctx, `INSERT INTO backfill_tasks (backfill_id, day, state, expect_rows, expect_bytes, holder, number, tries, n_rows)
-			    VALUES (?, ?, 'queued', ?, ?, '', 0, 0, 0)`, id, t.Day, t.Expect, t.Bytes)
-			if err != nil {
-				return err
-			}
+		if err := x.insertTasks(ctx, id, days); err != nil {
+			return err
 		}
 		return x.sealEmpty(ctx, lease.Holder, now)
 	})
 	if err != nil {
 		return fmt.Errorf("listing the days of back-fill %d: %w", id, err)
+	}
+	return nil
+}
+
+func (x *tx) insertTasks(ctx context.Context, backfill int64, days []ledger.Task) error {
+	for _, t := range days {
+		_, err := x.exec(ctx, `INSERT INTO backfill_tasks (backfill_id, day, state, expect_rows, expect_bytes, holder, number, tries, n_rows)
+		    VALUES (?, ?, 'queued', ?, ?, '', 0, 0, 0)`, backfill, t.Day, t.Expect, t.Bytes)
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -166,9 +180,8 @@ func (d *DB) Finish(ctx context.Context, id int64) (bool, error) {
 		if _, err := x.exec(ctx, "UPDATE backfills SET state = ?, finished_at = ? WHERE id = ?", to, now, id); err != nil {
 			return err
 		}
-		done = to == ledger.Done
-		if done && b.VersionIs == ledger.Building {
-			if err := x.serve(ctx, b, now); err != nil {
+		if done = to == ledger.Done; done {
+			if err := x.serveIfWhole(ctx, b, now); err != nil {
 				return err
 			}
 		}
@@ -189,6 +202,20 @@ func ended(b *ledger.Backfill) string {
 		return ledger.Failed
 	}
 	return ledger.Done
+}
+
+// serveIfWhole lets a version that was built serve when this was the last of its back-fills: it may have
+// some of imported files beside the one of what lies below its cut.
+func (x *tx) serveIfWhole(ctx context.Context, b *ledger.Backfill, now int64) error {
+	if b.VersionIs != ledger.Building {
+		return nil
+	}
+	var left int64
+	_, err := x.one(ctx, []any{&left}, "SELECT count(*) FROM backfills WHERE version = ? AND state NOT IN ('done', 'cancelled')", b.Version)
+	if err != nil || left > 0 {
+		return err
+	}
+	return x.serve(ctx, b, now)
 }
 
 // serve points the view to the version that was built.
@@ -264,9 +291,13 @@ func (x *tx) steer(ctx context.Context, b *ledger.Backfill, action string, now i
 			return err
 		}
 		return set(active)
+	case action == ledger.Cancel && b.Log != 0 && b.State != ledger.Done && b.State != ledger.Cancelled:
+		// What it lacks would be missing for ever, and nothing would say so.
+		return fault.New(fault.Record, "backfill_state", "back-fill %d is of an imported file, whose rows every version holds: it cannot be cancelled", b.ID).
+			WithAdvice("it can be paused: pinflow backfill pause %d", b.ID).WithExit(fault.ExitConflict)
 	case action == ledger.Cancel && b.State != ledger.Done && b.State != ledger.Cancelled:
 		return x.cancelBackfill(ctx, b, now)
-	case action == ledger.Rollback && b.State == ledger.Done && b.VersionIs == ledger.Serving:
+	case action == ledger.Rollback && b.Log == 0 && b.State == ledger.Done && b.VersionIs == ledger.Serving:
 		var standby int64
 		if _, err := x.one(ctx, []any{&standby}, "SELECT count(*) FROM view_versions WHERE view_name = ? AND state = 'standby'", b.View); err != nil {
 			return err

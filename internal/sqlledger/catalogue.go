@@ -103,14 +103,14 @@ func (x *tx) logs(ctx context.Context) ([]ledger.Log, error) {
 		l := ledger.Log{Closing: span.Vector{}}
 		var dead int64
 		var created, closed sql.NullInt64
-		if err := r.Scan(&l.ID, &l.Kind, &l.Stream, &dead, &l.ClusterID, &l.TopicID, &l.Topic, &created, &closed); err != nil {
+		if err := r.Scan(&l.ID, &l.Kind, &l.Stream, &dead, &l.ClusterID, &l.TopicID, &l.Topic, &l.Schema, &created, &closed); err != nil {
 			return err
 		}
 		l.Dead, l.CreatedAt, l.ClosedAt = dead != 0, moment(created), moment(closed)
 		index[l.ID] = len(all)
 		all = append(all, l)
 		return nil
-	}, "SELECT id, kind, stream, dead, cluster_id, topic_id, topic, created_at, closed_at FROM logs ORDER BY id")
+	}, "SELECT id, kind, stream, dead, cluster_id, topic_id, topic, schema_v, created_at, closed_at FROM logs ORDER BY id")
 	if err != nil {
 		return nil, err
 	}

@@ -15,8 +15,9 @@ func (d *DB) TakeOver(ctx context.Context, unit ledger.Unit, owner string, key s
 	var h ledger.Held
 	err := d.write(ctx, shared, func(x *tx) error {
 		var dead int64
+		var kind string
 		var closed sql.NullInt64
-		found, err := x.one(ctx, []any{&dead, &closed}, `SELECT l.dead, l.closed_at FROM logs l
+		found, err := x.one(ctx, []any{&dead, &kind, &closed}, `SELECT l.dead, l.kind, l.closed_at FROM logs l
 		    JOIN partitions p ON p.log_id = l.id WHERE p.log_id = ? AND p.part = ?`, key.Log, key.Partition)
 		switch {
 		case err != nil:
@@ -25,8 +26,10 @@ func (d *DB) TakeOver(ctx context.Context, unit ledger.Unit, owner string, key s
 			return fault.New(fault.Stale, "unknown_partition", "partition %s is unknown or its log is closed", key)
 		case dead != 0 && unit == ledger.Live:
 			return fault.New(fault.Config, "dead_log", "the live unit does not read dead logs (partition %s)", key)
+		case kind == ledger.KindImport && unit == ledger.Live:
+			return fault.New(fault.Config, "import_log", "the live unit does not read imported files (partition %s)", key)
 		}
-		if err := x.firstTakeOver(ctx, key, start, dead != 0); err != nil {
+		if err := x.firstTakeOver(ctx, key, start, dead != 0 || kind == ledger.KindImport); err != nil {
 			return err
 		}
 		_, err = x.one(ctx, []any{&h.Owner, &h.Position}, `UPDATE positions SET owner = owner + 1, owner_name = ?
@@ -43,8 +46,9 @@ func (d *DB) TakeOver(ctx context.Context, unit ledger.Unit, owner string, key s
 	return h, nil
 }
 
-// firstTakeOver inserts both units' positions, so that neither can begin behind the other's back.
-func (x *tx) firstTakeOver(ctx context.Context, key span.Key, start int64, dead bool) error {
+// firstTakeOver inserts both units' positions, so that neither can begin behind the other's back. Dead
+// logs and imported files are for the batch unit alone.
+func (x *tx) firstTakeOver(ctx context.Context, key span.Key, start int64, batchOnly bool) error {
 	n, err := x.exec(ctx, "UPDATE partitions SET start_offset = ? WHERE log_id = ? AND part = ? AND start_offset IS NULL",
 		start, key.Log, key.Partition)
 	if err != nil || n == 0 {
@@ -60,7 +64,7 @@ func (x *tx) firstTakeOver(ctx context.Context, key span.Key, start int64, dead 
 		return err
 	}
 	units := []ledger.Unit{ledger.Batch, ledger.Live}
-	if dead {
+	if batchOnly {
 		units = units[:1]
 	}
 	for _, u := range units {

@@ -193,26 +193,35 @@ func (d *DB) SealTask(ctx context.Context, s ledger.TaskSeal) error {
 func (x *tx) filling(ctx context.Context, version int64) (*ledger.Filling, error) {
 	var f ledger.Filling
 	var listed sql.NullInt64
-	var first sql.NullString
-	found, err := x.one(ctx, []any{&f.Backfill, &f.State, &listed, &first}, `SELECT b.id, b.state, b.listed_at,
-	    (SELECT min(day) FROM backfill_tasks t WHERE t.backfill_id = b.id) FROM backfills b
-	    WHERE b.version = ? AND b.log_id IS NULL ORDER BY b.id DESC LIMIT 1`, version)
+	found, err := x.one(ctx, []any{&f.Backfill, &f.State, &listed}, `SELECT b.id, b.state, b.listed_at FROM backfills b
+	    WHERE b.version = ? AND b.log_id IS NULL AND NOT (b.state = 'done' AND b.listed_at IS NULL) ORDER BY b.id DESC LIMIT 1`, version)
 	if err != nil {
 		return nil, err
 	}
-	f.Listed, f.First = listed.Valid, first.String
+	f.Listed = listed.Valid
 	err = x.each(ctx, func(r *sql.Rows) error {
-		var t ledger.TaskDay
-		err := r.Scan(&t.Day, &t.State)
-		f.Missing = append(f.Missing, t)
+		var log span.Log
+		err := r.Scan(&log)
+		f.Imports = append(f.Imports, log)
 		return err
-	}, `SELECT t.day, t.state FROM backfill_tasks t JOIN backfills b ON b.id = t.backfill_id
-	    WHERE b.version = ? AND b.state <> 'cancelled' AND t.state <> 'done' ORDER BY t.day`, version)
-	if err != nil || !found && len(f.Missing) == 0 {
+	}, "SELECT log_id FROM backfills WHERE version = ? AND log_id IS NOT NULL AND state <> 'cancelled' ORDER BY log_id", version)
+	if err != nil || !found && len(f.Imports) == 0 {
 		return nil, err
 	}
-	if !found {
-		f.State, f.Listed = ledger.Done, true
+	var first sql.NullString
+	const listedDays = " FROM backfill_tasks t JOIN backfills b ON b.id = t.backfill_id WHERE b.version = ?"
+	if _, err = x.one(ctx, []any{&first}, "SELECT min(t.day)"+listedDays+" AND (b.id = ? OR b.log_id IS NOT NULL)", version, f.Backfill); err != nil {
+		return nil, err
+	}
+	f.First = first.String
+	err = x.each(ctx, func(r *sql.Rows) error {
+		var t ledger.TaskDay
+		err := r.Scan(&t.Day, &t.State, &t.Log)
+		f.Missing = append(f.Missing, t)
+		return err
+	}, "SELECT t.day, t.state, coalesce(b.log_id, 0)"+listedDays+" AND b.state <> 'cancelled' AND t.state <> 'done' ORDER BY t.day, b.id", version)
+	if err != nil {
+		return nil, err
 	}
 	return &f, nil
 }

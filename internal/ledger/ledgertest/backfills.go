@@ -78,7 +78,8 @@ func noHistoryServes(_ *testing.T, w *world) {
 	w.ok(w.applyView(ledger.ViewChange{Hash: "h2", Definition: []byte("{}"), Metadata: []byte(`{"m":2}`), Shown: []byte(`{"s":1}`), State: ledger.Building}))
 	w.same(map[string]string{"h1": ledger.Standby, "h2": ledger.Serving}, w.states())
 	w.same([]byte(`{"m":2}`), w.load().Views[0].Metadata)
-	w.same(0, len(must(w.l.Backfills(w.ctx, 0))(w)))
+	all := must(w.l.Backfills(w.ctx, 0))(w)
+	w.same([]any{1, ledger.Done, 0}, []any{len(all), all[0].State, len(all[0].Tasks)}) // what a rollback names
 	w.same((*ledger.Filling)(nil), w.read(ledger.Read{}).Filling)
 }
 
@@ -317,6 +318,21 @@ func rollbackStandby(_ *testing.T, w *world) {
 	w.same(int64(1), must(w.l.ExpireStandby(w.ctx, lease, time.Now().Add(time.Hour)))(w))
 	w.same(epoch+1, w.epoch())
 	w.same(map[string]string{"h1": ledger.Dropped, "h2": ledger.Serving}, w.states())
+	w.fails(w.l.Steer(w.ctx, b.ID, ledger.Rollback), fault.Record, "backfill_state")
+}
+
+// A version without history can be rolled back as any other, and has no history to speak of.
+func rollbackForward(_ *testing.T, w *world) {
+	w.history("h2")
+	w.ok(w.applyView(ledger.ViewChange{Hash: "h3", Definition: []byte("{}"), Metadata: []byte(`{"of":"h3"}`), State: ledger.Serving, Plan: []byte(`{"category":"forward"}`)}))
+	w.same(map[string]string{"h1": ledger.Standby, "h2": ledger.Dropped, "h3": ledger.Serving}, w.states())
+	b := must(w.l.Backfills(w.ctx, 0))(w)[0]
+	w.same([]any{"h3", ledger.Done, 0, `{"category":"forward"}`}, []any{b.Hash, b.State, len(b.Tasks), string(b.Plan)})
+	if data := w.read(ledger.Read{}); data.Filling != nil || data.Version.Hash != "h3" {
+		w.Fatalf("%+v of %s", data.Filling, data.Version.Hash)
+	}
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Rollback))
+	w.same(map[string]string{"h1": ledger.Serving, "h2": ledger.Dropped, "h3": ledger.Standby}, w.states())
 	w.fails(w.l.Steer(w.ctx, b.ID, ledger.Rollback), fault.Record, "backfill_state")
 }
 

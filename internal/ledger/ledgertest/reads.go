@@ -285,7 +285,9 @@ func (w *world) observe() string {
 		out += fmt.Sprintf("%s %d %d\n", x.Name, x.Epoch, len(x.Schemas))
 	}
 	for _, l := range s.Logs {
-		l.CreatedAt = time.Time{}
+		if l.CreatedAt = (time.Time{}); !l.ClosedAt.IsZero() {
+			l.ClosedAt = time.Unix(0, 0).UTC() // that it is closed, not when
+		}
 		out += fmt.Sprintf("%+v\n", l)
 	}
 	for _, v := range s.Views {

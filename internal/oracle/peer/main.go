@@ -13,17 +13,14 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/apache/arrow-go/v18/parquet/file"
-	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
 	"github.com/pinflow/pinflow/internal/column"
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/fold"
 	"github.com/pinflow/pinflow/internal/metric"
 	"github.com/pinflow/pinflow/internal/oracle"
+	"github.com/pinflow/pinflow/internal/pages"
 )
 
 const (
@@ -193,64 +190,47 @@ func (b *bench) kernel(ctx context.Context, s *event.Schema, name string, held [
 	return nil
 }
 
-// read reads the columns needed (nil: all) in batches.
+// blockRows is how many rows a scan of the lake has in a block.
+const blockRows = 32 << 10
+
+// read reads the columns needed (nil: all, to be kept) in blocks, as a scan of the lake does.
 func read(ctx context.Context, name string, s *event.Schema, needs []bool, fn func(*event.Rows) error) error {
-	pf, err := file.OpenParquetFile(name, false)
+	f, err := file.OpenParquetFile(name, false)
 	if err != nil {
 		return err
 	}
-	defer pf.Close()
-	r, err := pqarrow.NewFileReader(pf, pqarrow.ArrowReadProperties{BatchSize: 64 << 10}, memory.DefaultAllocator)
-	if err != nil {
-		return err
-	}
-	var leaves []int
-	for i := range pf.MetaData().Schema.NumColumns() {
-		if at := s.Index(pf.MetaData().Schema.Column(i).Name()); at >= 0 && (needs == nil || needs[at]) {
-			leaves = append(leaves, i)
+	defer f.Close()
+	var columns []pages.Column
+	var at []int
+	for leaf := range f.MetaData().Schema.NumColumns() {
+		if i := s.Index(f.MetaData().Schema.Column(leaf).Name()); i >= 0 && (needs == nil || needs[i]) {
+			columns, at = append(columns, pages.Column{Leaf: leaf, Kind: s.Columns()[i].Kind}), append(at, i)
 		}
 	}
-	records, err := r.GetRecordReader(ctx, leaves, nil)
-	if err != nil {
-		return err
-	}
-	defer records.Release()
-	for records.Next() {
-		rec := records.RecordBatch()
-		if needs == nil {
-			rec.Retain() // the rows are kept
+	block := &pages.Block{}
+	for g := range f.NumRowGroups() {
+		r, err := pages.New(ctx, f, g, columns)
+		if err != nil {
+			return err
 		}
-		rows := &event.Rows{Schema: s, N: int(rec.NumRows()), Cols: make([]column.Vec, len(s.Columns()))}
-		for i, f := range rec.Schema().Fields() {
-			at := s.Index(f.Name)
-			if rows.Cols[at], err = vec(rec.Column(i), s.Columns()[at].Kind); err != nil {
+		for {
+			if needs == nil {
+				block = &pages.Block{}
+			}
+			if err := r.Next(block, blockRows); err != nil {
+				return err
+			}
+			if block.N == 0 {
+				break
+			}
+			rows := &event.Rows{Schema: s, N: block.N, Cols: make([]column.Vec, len(s.Columns()))}
+			for i, v := range block.Cols {
+				rows.Cols[at[i]] = v
+			}
+			if err := fn(rows); err != nil {
 				return err
 			}
 		}
-		if err := fn(rows); err != nil {
-			return err
-		}
 	}
-	return records.Err()
-}
-
-// vec is an Arrow column without NULLs.
-func vec(a arrow.Array, kind column.Kind) (column.Vec, error) {
-	v := column.Vec{Kind: kind, Len: a.Len()}
-	switch x := a.(type) {
-	case *array.Int64:
-		v.Ints = x.Int64Values()
-	case *array.Float64:
-		v.Floats = x.Float64Values()
-	case *array.Timestamp:
-		v.Ints = arrow.Int64Traits.CastFromBytes(arrow.TimestampTraits.CastToBytes(x.Values()))
-	case *array.String:
-		v.Offs, v.Bytes = x.ValueOffsets(), x.ValueBytes()
-		if first := v.Offs[0]; first != 0 {
-			return v, fmt.Errorf("texts that begin at %d", first)
-		}
-	default:
-		return v, fmt.Errorf("a column of type %s", a.DataType())
-	}
-	return v, nil
+	return nil
 }

@@ -1,0 +1,329 @@
+package icelake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/apache/arrow-go/v18/parquet/file"
+	"github.com/apache/arrow-go/v18/parquet/metadata"
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pinflow/pinflow/internal/column"
+	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/lake"
+	"github.com/pinflow/pinflow/internal/pages"
+)
+
+// fileReader reads the data files of a table for a selection.
+type fileReader struct {
+	lake    *Lake
+	columns []fileColumn
+	wanted  int // so many of them are shown, the others only ask
+	asks    []ask
+	blocks  chan *filled
+	free    chan *filled
+
+	mu      sync.Mutex
+	foreign []table.FileScanTask // of files with types that are not ours
+}
+
+// fileColumn is a column by the number that stays when names change.
+type fileColumn struct {
+	id int
+	lake.Column
+}
+
+// ask is a condition: the value of a column lies in [from, to).
+type ask struct {
+	column   int
+	from, to int64
+}
+
+// filled is a block on its way to whoever asked.
+type filled struct {
+	pages.Block
+	rows   []int32 // those selected, when not all are
+	chosen bool
+	of     []int // by column: its place in the block; -1: the file has none
+}
+
+// blocksInHand is how many blocks the readers of a scan share: one being read by each, one being shown.
+const blocksInHand = scanFiles + 1
+
+// newFileReader prepares the columns asked for (nil: all) and the conditions.
+func (l *Lake) newFileReader(sel lake.Selection, names []string, sc *iceberg.Schema, by string) *fileReader {
+	r := &fileReader{lake: l, blocks: make(chan *filled), free: make(chan *filled, blocksInHand)}
+	for range blocksInHand {
+		r.free <- &filled{}
+	}
+	if names == nil {
+		for _, f := range sc.Fields() {
+			names = append(names, f.Name)
+		}
+	}
+	for _, name := range names {
+		r.find(sc, name)
+	}
+	r.wanted = len(r.columns)
+	condition := func(name string, from, to int64) {
+		r.asks = append(r.asks, ask{r.find(sc, name), from, to})
+	}
+	if sel.From != 0 || sel.To != 0 {
+		to := sel.To
+		if to == 0 {
+			to = math.MaxInt64
+		}
+		condition(by, sel.From, to)
+	}
+	if sel.ToOffset != 0 {
+		condition(event.ColumnLog, int64(sel.Key.Log), int64(sel.Key.Log)+1)
+		condition(event.ColumnPartition, int64(sel.Key.Partition), int64(sel.Key.Partition)+1)
+		condition(event.ColumnOffset, sel.FromOffset, sel.ToOffset)
+	}
+	return r
+}
+
+// find is the position of a column, which is read from now on; -1: the schema has none.
+func (r *fileReader) find(sc *iceberg.Schema, name string) int {
+	f, ok := sc.FindFieldByName(name)
+	if !ok {
+		return -1
+	}
+	for i, c := range r.columns {
+		if c.id == f.ID {
+			return i
+		}
+	}
+	r.columns = append(r.columns, fileColumn{f.ID, lake.Column{Name: f.Name, Kind: kindOf(f), Required: f.Required}})
+	return len(r.columns) - 1
+}
+
+// read shows the rows of the files to fn, a few files at once.
+func (r *fileReader) read(ctx context.Context, tasks []table.FileScanTask, fn func(*lake.Block) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(scanFiles)
+	ended := make(chan error, 1)
+	go func() {
+		for _, t := range tasks {
+			g.Go(func() error {
+				if err := r.file(gctx, t); err != nil {
+					return fmt.Errorf("reading %s: %w", t.File.FilePath(), err)
+				}
+				return nil
+			})
+		}
+		ended <- g.Wait()
+	}()
+	var failed error
+	for {
+		select {
+		case b := <-r.blocks:
+			if failed == nil {
+				if failed = fn(r.block(b)); failed != nil {
+					cancel()
+				}
+			}
+			r.free <- b
+		case err := <-ended:
+			if failed != nil {
+				return failed
+			}
+			return err
+		}
+	}
+}
+
+// file reads one data file.
+func (r *fileReader) file(ctx context.Context, t table.FileScanTask) (err error) {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	at := t.File.FilePath()
+	in, err := r.lake.files.Open(at)
+	if err != nil {
+		return err
+	}
+	f, err := file.NewParquetReader(in)
+	if err != nil {
+		return errors.Join(fault.New(fault.Corrupt, "lake_file", "reading the footer of %s: %w", at, err), in.Close())
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	columns, of, ours := r.leaves(f)
+	if !ours {
+		r.mu.Lock()
+		r.foreign = append(r.foreign, t)
+		r.mu.Unlock()
+		return nil
+	}
+	for g := range f.NumRowGroups() {
+		asks, some, err := r.remaining(f.MetaData().RowGroup(g), columns, of)
+		if err != nil {
+			return err
+		}
+		if some {
+			if err := r.group(ctx, f, g, columns, of, asks); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leaves finds the columns in a file; ours: each is of the type that we write.
+func (r *fileReader) leaves(f *file.Reader) (columns []pages.Column, of []int, ours bool) {
+	byID := map[int]int{}
+	sc := f.MetaData().Schema
+	for leaf := range sc.NumColumns() {
+		// A list's number is that of its outermost node.
+		byID[int(sc.ColumnRoot(leaf).FieldID())] = leaf
+	}
+	for _, c := range r.columns {
+		leaf, ok := byID[c.id]
+		if !ok {
+			of = append(of, -1)
+			continue
+		}
+		of = append(of, len(columns))
+		columns = append(columns, pages.Column{Leaf: leaf, Kind: c.Kind})
+	}
+	for _, c := range columns {
+		if pages.Fits(f, c) != nil {
+			return nil, nil, false
+		}
+	}
+	return columns, of, true
+}
+
+// remaining are the conditions that a row group's statistics do not answer. some: it may have rows.
+func (r *fileReader) remaining(rows *metadata.RowGroupMetaData, columns []pages.Column, of []int) (asks []ask, some bool, err error) {
+	for _, a := range r.asks {
+		if a.column < 0 || of[a.column] < 0 {
+			return nil, false, nil // a column that is not there is NULL
+		}
+		chunk, err := rows.ColumnChunk(columns[of[a.column]].Leaf)
+		if err != nil {
+			return nil, false, err
+		}
+		stats, err := chunk.Statistics()
+		if err != nil {
+			return nil, false, err
+		}
+		longs, ok := stats.(*metadata.Int64Statistics)
+		if ok && longs.HasMinMax() {
+			if longs.Max() < a.from || longs.Min() >= a.to {
+				return nil, false, nil
+			}
+			if longs.Min() >= a.from && longs.Max() < a.to && longs.HasNullCount() && longs.NullCount() == 0 {
+				continue
+			}
+		}
+		asks = append(asks, a)
+	}
+	return asks, true, nil
+}
+
+// group reads a row group.
+func (r *fileReader) group(ctx context.Context, f *file.Reader, g int, columns []pages.Column, of []int, asks []ask) error {
+	rows, err := pages.New(ctx, f, g, columns)
+	if err != nil {
+		return err
+	}
+	most := blockRows(f.MetaData().RowGroup(g), columns)
+	for {
+		var b *filled
+		select {
+		case b = <-r.free:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		b.of = of
+		if len(b.Cols) != len(columns) {
+			b.Block = pages.Block{}
+		}
+		err := rows.Next(&b.Block, most)
+		if err != nil || b.N == 0 {
+			r.free <- b
+			return err
+		}
+		b.choose(asks)
+		select {
+		case r.blocks <- b:
+		case <-ctx.Done():
+			r.free <- b
+			return ctx.Err()
+		}
+	}
+}
+
+// blockRows is how many rows a block may have so that it stays small.
+func blockRows(rows *metadata.RowGroupMetaData, columns []pages.Column) int {
+	const size = 32 << 20
+	total := int64(1)
+	for _, c := range columns {
+		if chunk, err := rows.ColumnChunk(c.Leaf); err == nil {
+			total += chunk.TotalUncompressedSize()
+		}
+	}
+	return int(min(scanRows, max(64, rows.NumRows()*size/total)))
+}
+
+// choose lists the rows that meet the conditions.
+func (b *filled) choose(asks []ask) {
+	b.chosen, b.rows = len(asks) > 0, b.rows[:0]
+	if !b.chosen {
+		return
+	}
+	for i := range b.N {
+		ok := true
+		for _, a := range asks {
+			v := &b.Cols[b.of[a.column]]
+			ok = ok && !v.IsNull(i) && v.Ints[i] >= a.from && v.Ints[i] < a.to
+		}
+		if ok {
+			b.rows = append(b.rows, int32(i))
+		}
+	}
+	b.chosen = len(b.rows) < b.N
+}
+
+// block is what was asked for of the rows.
+func (r *fileReader) block(b *filled) *lake.Block {
+	out := &lake.Block{N: b.N}
+	for i, c := range r.columns[:r.wanted] {
+		out.Columns = append(out.Columns, c.Column)
+		if at := b.of[i]; at >= 0 {
+			out.Cols = append(out.Cols, b.Cols[at])
+		} else {
+			out.Cols = append(out.Cols, nulls(c.Kind, b.N))
+		}
+	}
+	if b.chosen {
+		return out.Pick(b.rows)
+	}
+	return out
+}
+
+// nulls is a column of NULLs, for files that are older than it.
+func nulls(kind column.Kind, n int) column.Vec {
+	v := column.Vec{Kind: kind, Len: n, Valid: make([]bool, n)}
+	switch kind {
+	case column.String, column.JSON:
+		v.Offs = make([]int32, n+1)
+	case column.List:
+		v.Offs, v.ListOffs = []int32{0}, make([]int32, n+1)
+	case column.Double:
+		v.Floats = make([]float64, n)
+	case column.Long, column.Boolean, column.Timestamptz, column.Date:
+		v.Ints = make([]int64, n)
+	case column.Invalid:
+	}
+	return v
+}

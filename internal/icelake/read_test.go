@@ -1,0 +1,107 @@
+package icelake
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/apache/iceberg-go"
+	"github.com/apache/iceberg-go/table"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/lake"
+	"github.com/pinflow/pinflow/internal/span"
+)
+
+// Another engine may delete rows and leave the files as they are: what it deleted is not read.
+func TestRowsThatOthersDeletedAreNotRead(t *testing.T) {
+	l := testLake(t, t.TempDir(), quickFS{})
+	if err := l.EnsureTable(t.Context(), pins()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Commit(t.Context(), intent(1, stage(t, l, rows(0, 30, 1)))); err != nil {
+		t.Fatal(err)
+	}
+	_, err := l.commit(t.Context(), intent(2, nil), func(_ *table.Table, tx *table.Transaction) error {
+		if err := tx.SetProperties(iceberg.Properties{table.WriteDeleteModeKey: table.WriteModeMergeOnRead}); err != nil {
+			return err
+		}
+		return tx.Delete(t.Context(), iceberg.LessThan(iceberg.Reference("_offset"), int64(10)), nil)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := all(t, l)
+	if len(got) != 20 || got[9] != "" || got[10] == "" {
+		t.Errorf("%d rows: %v", len(got), got)
+	}
+}
+
+// Rows are chosen by time and by offset, whatever columns are asked for, and blocks hold just these.
+func TestScanChoosesRows(t *testing.T) {
+	l := testLake(t, t.TempDir(), quickFS{})
+	schema, err := event.Compile(event.Stream{Name: "pin", Topic: "pin", Fields: []event.Field{{Name: "category", Type: "string"}}}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := span.Key{Log: 3, Partition: 1}
+	d := schema.NewDecoder(nil)
+	for i := range int64(100) {
+		if v := d.Append(&event.Record{Key: key, Offset: i, Value: []byte(`{"category":"art"}`), Received: day0 + i}); v.Dead() {
+			t.Fatal(v.Message)
+		}
+	}
+	if err := l.EnsureTable(t.Context(), lake.StreamTable(schema, nil)); err != nil {
+		t.Fatal(err)
+	}
+	rows := lake.Block{Columns: lake.Columns(schema), N: d.Rows().N, Cols: d.Rows().Cols}
+	if _, err := l.Commit(t.Context(), intent(1, stage(t, l, rows))); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		sel  lake.Selection
+		want []int64
+	}{
+		{"offsets", lake.Selection{Key: key, FromOffset: 40, ToOffset: 44}, []int64{40, 41, 42, 43}},
+		{"all offsets", lake.Selection{Key: key, FromOffset: 0, ToOffset: 3}, []int64{0, 1, 2}},
+		{"offsets of another partition", lake.Selection{Key: span.Key{Log: key.Log, Partition: key.Partition + 1}, FromOffset: 40, ToOffset: 44}, nil},
+		{"a moment", lake.Selection{From: day0 + 7, To: day0 + 9}, []int64{7, 8}},
+		{"a moment and offsets", lake.Selection{From: day0 + 7, To: day0 + 9, Key: key, FromOffset: 8, ToOffset: 20}, []int64{8}},
+		{"no offsets", lake.Selection{Key: key, FromOffset: 4000, ToOffset: 4004}, nil},
+	} {
+		c.sel.Table, c.sel.Columns = "pin", []string{"_offset", "category"}
+		var got []int64
+		if _, err := l.Scan(t.Context(), c.sel, func(b *lake.Block) error {
+			if len(b.Cols) != 2 || b.Cols[0].Len != b.N || b.Cols[1].Len != b.N {
+				t.Errorf("%s: %d columns of %d rows", c.name, len(b.Cols), b.N)
+			}
+			got = append(got, b.Cols[0].Ints...)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s: %s", c.name, diff)
+		}
+	}
+}
+
+// Whoever looks at the rows may stop: nothing hangs, and the reason comes back.
+func TestScanStopsWhenToldTo(t *testing.T) {
+	l := testLake(t, t.TempDir(), quickFS{})
+	if err := l.EnsureTable(t.Context(), pins()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Commit(t.Context(), intent(1, stage(t, l, rows(0, 300, 9)))); err != nil {
+		t.Fatal(err)
+	}
+	blocks := 0
+	_, err := l.Scan(t.Context(), lake.Selection{Table: "pin"}, func(*lake.Block) error {
+		blocks++
+		return errors.New("enough")
+	})
+	if err == nil || blocks != 1 {
+		t.Errorf("%v after %d blocks", err, blocks)
+	}
+}
