@@ -15,6 +15,7 @@ import (
 	"github.com/pinflow/pinflow/internal/live"
 	"github.com/pinflow/pinflow/internal/query"
 	"github.com/pinflow/pinflow/internal/status"
+	"github.com/pinflow/pinflow/internal/trace"
 	"github.com/pinflow/pinflow/web"
 )
 
@@ -181,6 +182,7 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 		return err
 	}
 	deps.Auditor = p.auditor
+	deps.Tracer = trace.New(p.ledger, p.lake, topicLog{p.admin, p.wire})
 	if err := p.cfg.Registry.Register(reporter.Gauges()); err != nil {
 		return fmt.Errorf("registering the status's metrics: %w", err)
 	}

@@ -30,7 +30,7 @@ var layers = map[string]int{
 
 	"internal/collect": unit, "internal/batch": unit, "internal/live": unit, "internal/query": unit,
 	"internal/days": unit, "internal/export": unit, "internal/emulate": unit, "internal/status": unit,
-	"internal/access": unit, "internal/backfill": unit, "internal/audit": unit,
+	"internal/access": unit, "internal/backfill": unit, "internal/audit": unit, "internal/trace": unit,
 
 	"internal/kafkalog": adapter, "internal/sqlledger": adapter, "internal/icelake": adapter, "internal/pages": adapter,
 	"internal/httpapi": adapter, "internal/client": adapter, "web": adapter,
@@ -73,6 +73,7 @@ var adapterOfUnit = map[[2]string]string{
 	{"internal/httpapi", "internal/days"}:    "renders its days",
 	{"internal/httpapi", "internal/status"}:  "renders its answer",
 	{"internal/httpapi", "internal/audit"}:   "renders its report",
+	{"internal/httpapi", "internal/trace"}:   "renders its answer",
 }
 
 // maxFile and maxFunc are lines; larger lists the exceptions with the reason.

@@ -50,7 +50,7 @@ func (c *Client) URL() string { return strings.TrimSuffix(c.base.String(), "/") 
 // maxAnswer bounds what is read of one answer.
 const maxAnswer = 256 << 20
 
-// Get asks for a path and decodes the JSON answer.
+// Get asks for a path, whose parts are escaped (url.PathEscape), and decodes the JSON answer.
 func (c *Client) Get(ctx context.Context, path string, q url.Values, into any) error {
 	body, err := c.GetRaw(ctx, path, q)
 	if err != nil {
@@ -122,7 +122,13 @@ func (c *Client) read(resp *http.Response) ([]byte, error) {
 
 func (c *Client) do(ctx context.Context, method, path string, q url.Values, body io.Reader, contentType string) (*http.Response, error) {
 	u := *c.base
-	u.Path = strings.TrimSuffix(u.Path, "/") + path
+	plain, err := url.PathUnescape(path)
+	if err != nil {
+		return nil, fmt.Errorf("asking %s: %w", c.URL(), err)
+	}
+	// RawPath, so that a name with a slash in it stays one part of the path.
+	u.RawPath = strings.TrimSuffix(u.EscapedPath(), "/") + path
+	u.Path = strings.TrimSuffix(u.Path, "/") + plain
 	u.RawQuery = q.Encode()
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {

@@ -50,6 +50,7 @@ type Deps struct {
 	Applier   Applier
 	Backfills Backfills
 	Auditor   Auditor
+	Tracer    Tracer
 	Feed      Feed
 	Tail      Tail
 	Access    Access
@@ -201,6 +202,8 @@ func (a *API) table() []route {
 	add(d.Planner != nil, "POST", "/v1/plan", a.plan)
 	add(d.Applier != nil, "POST", "/v1/apply", a.apply)
 	add(d.Auditor != nil, "GET", "/v1/audit", a.audit)
+	add(d.Tracer != nil, "GET", "/v1/events/{id}/trace", a.traceEvent)
+	add(d.Tracer != nil, "GET", "/v1/records/{topic}/{partition}/{offset}/trace", a.traceRecord)
 	add(d.Backfills != nil, "GET", "/v1/backfills", a.listBackfills)
 	add(d.Backfills != nil, "GET", "/v1/backfills/{id}", a.showBackfill)
 	for _, action := range []string{ledger.Pause, ledger.Resume, ledger.Retry, ledger.Cancel, ledger.Rollback} {

@@ -44,6 +44,7 @@ var statusByCode = map[string]int{
 	"unknown_stream":       http.StatusNotFound,
 	"unknown_view":         http.StatusNotFound,
 	"unknown_dashboard":    http.StatusNotFound,
+	"unknown_record":       http.StatusNotFound,
 	"unknown_backfill":     http.StatusNotFound,
 	"backfill_state":       http.StatusConflict,
 	"no_history":           http.StatusConflict,
