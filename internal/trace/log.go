@@ -79,8 +79,10 @@ func (s *state) read(ctx context.Context, l ledger.Log, part Part) error {
 				return nil
 			}
 		}
-		found := Record{As: InFlight, Stream: l.Stream, Topic: l.Topic, Log: int64(l.ID), Partition: part.Partition, Offset: r.Offset,
-			ReceivedAt: time.UnixMicro(r.Received).UTC(), key: k}
+		found := Record{
+			As: InFlight, Stream: l.Stream, Topic: l.Topic, Log: int64(l.ID), Partition: part.Partition, Offset: r.Offset,
+			ReceivedAt: time.UnixMicro(r.Received).UTC(), key: k,
+		}
 		if r.Offset < s.far.Lake[k] {
 			found.As = Duplicate
 		} else {
