@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -232,19 +231,6 @@ func (w *world) try(r audit.Request) (*audit.Report, error) {
 	}
 	r.View = "pins"
 	return a.Audit(w.t.Context(), r)
-}
-
-func seeded(t *testing.T) *rand.Rand {
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("PINFLOW_SEED"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed = n
-	}
-	t.Logf("seed: PINFLOW_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 1))
 }
 
 func (w *world) random(rnd *rand.Rand, n, days int) []pin {

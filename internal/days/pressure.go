@@ -31,7 +31,8 @@ type Pressure struct {
 func NewPressure(led interface {
 	Source
 	Load(ctx context.Context) (*ledger.Snapshot, error)
-}) *Pressure {
+},
+) *Pressure {
 	return &Pressure{led: led}
 }
 

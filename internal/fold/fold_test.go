@@ -3,13 +3,14 @@ package fold_test
 import (
 	"encoding/json"
 	"fmt"
-	"github.com/pinflow/pinflow/internal/column"
 	"math"
 	"math/big"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pinflow/pinflow/internal/column"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"

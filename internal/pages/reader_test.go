@@ -25,9 +25,14 @@ var kinds = []struct {
 	kind column.Kind
 	arrow.DataType
 }{
-	{column.Long, arrow.PrimitiveTypes.Int64}, {column.Double, arrow.PrimitiveTypes.Float64}, {column.Boolean, arrow.FixedWidthTypes.Boolean},
-	{column.Timestamptz, &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}}, {column.Date, arrow.FixedWidthTypes.Date32},
-	{column.String, arrow.BinaryTypes.String}, {column.JSON, arrow.BinaryTypes.String}, {column.List, arrow.ListOf(arrow.BinaryTypes.String)},
+	{column.Long, arrow.PrimitiveTypes.Int64},
+	{column.Double, arrow.PrimitiveTypes.Float64},
+	{column.Boolean, arrow.FixedWidthTypes.Boolean},
+	{column.Timestamptz, &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}},
+	{column.Date, arrow.FixedWidthTypes.Date32},
+	{column.String, arrow.BinaryTypes.String},
+	{column.JSON, arrow.BinaryTypes.String},
+	{column.List, arrow.ListOf(arrow.BinaryTypes.String)},
 }
 
 // However a file was written (pages of either version, small or large, dictionaries whole, given up in
