@@ -24,6 +24,7 @@ import (
 	"github.com/pinflow/pinflow/internal/prove"
 	"github.com/pinflow/pinflow/internal/segment"
 	"github.com/pinflow/pinflow/internal/span"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // today is yesterday's noon: days before it are closed, and every tier keeps it.
@@ -253,7 +254,7 @@ func (w *world) random(rnd *rand.Rand, n, days int) []pin {
 // cancel out.
 func TestSameRowsInAnotherOrder(t *testing.T) {
 	prove.Invariant(t, "P1")
-	rnd := seeded(t)
+	rnd := rand.New(rand.NewPCG(testbed.Seed(t), 1))
 	for range 20 {
 		w := newWorld(t, nil)
 		events := w.random(rnd, 300, 2)
@@ -361,7 +362,7 @@ func TestListsTheFirst(t *testing.T) {
 	w := newWorld(t, func(v *metric.View) {
 		v.Dimensions, v.Measures = v.Dimensions[:1], v.Measures[:1]
 	})
-	rnd := seeded(t)
+	rnd := rand.New(rand.NewPCG(testbed.Seed(t), 1))
 	var want []string
 	for minute := range 6 {
 		for group := range 30 {

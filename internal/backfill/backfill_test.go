@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -31,6 +30,7 @@ import (
 	"github.com/pinflow/pinflow/internal/segment"
 	"github.com/pinflow/pinflow/internal/span"
 	"github.com/pinflow/pinflow/internal/sqlledger"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -362,15 +362,7 @@ func (w *world) below(cut int64, from time.Time) map[string]total {
 // member that no schema declares and a field that is declared later give the same.
 func TestHistoryIsTheRowsBelowTheCut(t *testing.T) {
 	prove.Invariant(t, "M4", prove.SQLite)
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("PINFLOW_SEED"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed = n
-	}
-	t.Logf("seed: PINFLOW_SEED=%d", seed)
+	seed := testbed.Seed(t)
 	for name, tc := range map[string]struct {
 		declared bool
 		workers  int

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/pinflow/pinflow/internal/prove"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // M4: a worker that is put to sleep in the middle of its day and woken when its lease has run out and another
@@ -17,7 +18,7 @@ func TestWokenWorkerSealsNothing(t *testing.T) {
 	d := &definer{t: t, s: s, files: t.TempDir() + "/project"}
 	must(t, "init", d.files)
 	const events = 60_000
-	must(t, fmtArgs("emulate --url %s --users 200 --rate max --events %d --seed %d --since 2d --streams pin", s.url(), events, seed(t))...)
+	must(t, fmtArgs("emulate --url %s --users 200 --rate max --events %d --seed %d --since 2d --streams pin", s.url(), events, testbed.Seed(t))...)
 	s.until(func() bool { return d.rows() > events/4 }, "nothing is in the lake")
 	d.edit("metrics/pins.yaml", "filter: is_test is not true", "filter: is_test is not true and follower_count <> 1")
 	s.until(func() bool { return pinflow(t, d.files, "apply", "--yes", "--url", s.url()).code == 0 }, "the plan's base always moved")

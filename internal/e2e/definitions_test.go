@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pinflow/pinflow/internal/prove"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // M4, M5, P1: under load, with kill -9 of the server and of a back-fill worker of its own at random moments,
@@ -20,7 +21,7 @@ import (
 // of it audits exactly and its coverage has no hole. Planning leaves the ledger as it was.
 func TestDefinitionsChangeUnderLoad(t *testing.T) {
 	prove.Invariant(t, "M1 M4 M5", prove.EmbeddedLog, prove.Disk, prove.SQLite)
-	rnd := rand.New(rand.NewPCG(seed(t), 7))
+	rnd := rand.New(rand.NewPCG(testbed.Seed(t), 7))
 	rate, changes := 2000, 2
 	if os.Getenv("PINFLOW_SOAK") != "" {
 		rate, changes = 20_000, 20

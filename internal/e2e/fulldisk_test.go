@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/pinflow/pinflow/internal/prove"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // C1, L1, M1, D1: the disk fills up under load, so that the door refuses and the batch unit cannot write.
@@ -18,7 +19,7 @@ import (
 func TestDiskFillsUp(t *testing.T) {
 	disk := smallDisk(t, "256m")
 	prove.Invariant(t, "C1 L1 M1 D1", prove.EmbeddedLog, prove.Disk, prove.SQLite)
-	rnd := rand.New(rand.NewPCG(seed(t), 3))
+	rnd := rand.New(rand.NewPCG(testbed.Seed(t), 3))
 	s := start(t, filepath.Join(disk, "data"))
 	door := func(status int) func() bool {
 		return func() bool {

@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,21 +42,6 @@ func program(t *testing.T, args ...string) *exec.Cmd {
 	cmd := exec.Command(binary(t), args...)
 	cmd.Env = environ()
 	return cmd
-}
-
-// seed of the test: PINFLOW_SEED, or the clock. It is printed, so that a run can be repeated.
-func seed(t *testing.T) uint64 {
-	t.Helper()
-	n := uint64(time.Now().UnixNano())
-	if text := os.Getenv("PINFLOW_SEED"); text != "" {
-		given, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatalf("PINFLOW_SEED: %v", err)
-		}
-		n = given
-	}
-	t.Logf("seed: PINFLOW_SEED=%d", n)
-	return n
 }
 
 // freePort returns a port that nobody listens on now.

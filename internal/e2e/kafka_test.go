@@ -18,6 +18,7 @@ import (
 	_ "modernc.org/sqlite" // driver "sqlite"
 
 	"github.com/pinflow/pinflow/internal/prove"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // kafka is an Apache Kafka of one node, in a process of its own.
@@ -153,7 +154,7 @@ func TestKafkaKilledAgainAndAgain(t *testing.T) {
 	if os.Getenv("PINFLOW_SOAK") != "" {
 		a.events, a.kills = 1_000_000, 100
 	}
-	rnd := rand.New(rand.NewPCG(seed(t), 2))
+	rnd := rand.New(rand.NewPCG(testbed.Seed(t), 2))
 	k := startKafka(t)
 	s := startIn(t, k.settings(), t.TempDir())
 	loadAndKill(t, s, rnd, a)
@@ -169,7 +170,7 @@ func TestUnitsOfTheirOwn(t *testing.T) {
 	if os.Getenv("PINFLOW_SOAK") != "" {
 		a.events, a.kills = 400_000, 50
 	}
-	rnd := rand.New(rand.NewPCG(seed(t), 3))
+	rnd := rand.New(rand.NewPCG(testbed.Seed(t), 3))
 	k := startKafka(t)
 	dir := t.TempDir()
 	var all []*server

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pinflow/pinflow/internal/prove"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // The broker is killed with -9 in the middle of the traffic and started again; what was answered is there
@@ -19,7 +20,7 @@ func TestBrokerAway(t *testing.T) {
 		a.events, a.kills = 400_000, 5
 		away = []time.Duration{0, time.Minute, 0, 5 * time.Second, 0}
 	}
-	rnd := rand.New(rand.NewPCG(seed(t), 4))
+	rnd := rand.New(rand.NewPCG(testbed.Seed(t), 4))
 	k := startKafka(t)
 	s := startIn(t, k.settings(), t.TempDir())
 	strikes := 0

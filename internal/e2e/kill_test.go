@@ -35,7 +35,7 @@ func (d dayTotals) sum(field string) float64 { return d.Sums[field] + d.Longs[fi
 // finds the same in the lake.
 func TestKilledAgainAndAgain(t *testing.T) {
 	prove.Invariant(t, "C1 C2 L1 L6 M1 D1", prove.EmbeddedLog, prove.Disk, prove.SQLite)
-	rnd := rand.New(rand.NewPCG(seed(t), 1))
+	rnd := rand.New(rand.NewPCG(testbed.Seed(t), 1))
 	a := assault{rate: 20_000, events: 210_000, kills: 6}
 	if os.Getenv("PINFLOW_SOAK") != "" {
 		a.events, a.kills = 2_000_000, 100
@@ -54,7 +54,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 func TestKilledOnServers(t *testing.T) {
 	place := testbed.Servers(t)
 	prove.Invariant(t, "C1 C2 L1 L6 M1 D1", append(place.On, prove.EmbeddedLog)...)
-	rnd := rand.New(rand.NewPCG(seed(t), 2))
+	rnd := rand.New(rand.NewPCG(testbed.Seed(t), 2))
 	a := assault{rate: 20_000, events: 140_000, kills: 4}
 	if os.Getenv("PINFLOW_SOAK") != "" {
 		a.events, a.kills = 1_000_000, 50

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pinflow/pinflow/internal/prove"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // C1, C2, L1, L2, M1, D1, D2: over days of virtual time, with broken connections, lost replies, members that
@@ -40,7 +41,7 @@ const alone = "PINFLOW_SIM_ALONE"
 // made in one bubble may not be used in another.
 func everySeed(t *testing.T, seeds int, simulate func(w *world)) {
 	t.Helper()
-	first := seed(t)
+	first := testbed.Seed(t)
 	if os.Getenv(alone) != "" {
 		synctest.Test(t, func(t *testing.T) { simulate(newWorld(t, first)) })
 		return
@@ -74,19 +75,6 @@ func runAlone(t *testing.T, at uint64) ([]byte, error) {
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=20m")
 	cmd.Env = append(os.Environ(), alone+"=1", fmt.Sprintf("PINFLOW_SEED=%d", at))
 	return cmd.CombinedOutput()
-}
-
-func seed(t *testing.T) uint64 {
-	n := uint64(time.Now().UnixNano())
-	if text := os.Getenv("PINFLOW_SEED"); text != "" {
-		given, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatalf("PINFLOW_SEED: %v", err)
-		}
-		n = given
-	}
-	t.Logf("seed: PINFLOW_SEED=%d", n)
-	return n
 }
 
 // hours of virtual time: PINFLOW_SIM_HOURS, or a little more than two days.
