@@ -256,14 +256,14 @@ func (c *comparison) within(data *ledger.Data, x scan) history.Bounds {
 	if f == nil {
 		f = &ledger.Filling{}
 	}
-	history := f.Backfill != 0 && f.Listed && !lacks(f, 0, x.day)
+	history := f.Has(x.day)
 	return func(k span.Key) span.Range {
 		cut := data.Version.Cut[k]
 		to, live := data.Positions[k]
 		switch {
 		case live:
 		case slices.Contains(f.Imports, k.Log):
-			if lacks(f, k.Log, x.day) {
+			if f.Lacks(k.Log, x.day) {
 				return span.Range{From: math.MaxInt64, To: math.MaxInt64}
 			}
 			return span.Range{To: math.MaxInt64}
@@ -275,12 +275,6 @@ func (c *comparison) within(data *ledger.Data, x scan) history.Bounds {
 		}
 		return span.Range{From: cut, To: to}
 	}
-}
-
-// lacks tells whether a day of an imported file, or (log 0) of what lies below the cut, is not filled in;
-// of day "", whether any is not.
-func lacks(f *ledger.Filling, log span.Log, day string) bool {
-	return slices.ContainsFunc(f.Missing, func(t ledger.TaskDay) bool { return t.Log == log && (day == "" || t.Day == day) })
 }
 
 // lacking says why rows below the version's cut are not in the answer.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/span"
@@ -112,6 +113,18 @@ type Filling struct {
 	First    string     // oldest day listed, of imported files, too; "" for none
 	Missing  []TaskDay  // days not done, oldest first
 	Imports  []span.Log // imported files that the version has a back-fill of their own of
+}
+
+// Lacks tells whether a day of an imported file, or (log 0) of what lies below the cut, is not filled in;
+// of day "", whether any is not.
+func (f *Filling) Lacks(log span.Log, day string) bool {
+	return slices.ContainsFunc(f.Missing, func(t TaskDay) bool { return t.Log == log && (day == "" || t.Day == day) })
+}
+
+// Has tells whether a day of what lies below the version's cut is filled in; of day "", whether all are.
+// nil has none.
+func (f *Filling) Has(day string) bool {
+	return f != nil && f.Backfill != 0 && f.Listed && !f.Lacks(0, day)
 }
 
 // TaskDay is a day of the lake whose history is not there: below the version's cut, or of an imported

@@ -20,11 +20,7 @@ func (s *state) searchLogs(ctx context.Context) error {
 		if l.Kind != ledger.KindKafka || !l.ClosedAt.IsZero() || !s.may(l.Stream) {
 			continue
 		}
-		starts, err := s.log.Starts(ctx, l.Topic)
-		if err != nil {
-			return err
-		}
-		ends, err := s.log.HighWatermarks(ctx, l.Topic)
+		starts, ends, err := s.bounds(ctx, l.Topic)
 		if err != nil {
 			return err
 		}
@@ -51,6 +47,15 @@ func (s *state) searchLogs(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// bounds are the first offsets of a topic's partitions, and the next ones.
+func (s *state) bounds(ctx context.Context, topic string) (starts, ends map[int32]int64, err error) {
+	if starts, err = s.log.Starts(ctx, topic); err != nil {
+		return nil, nil, err
+	}
+	ends, err = s.log.HighWatermarks(ctx, topic)
+	return starts, ends, err
 }
 
 // window is how many records after an event may be its duplicates.
@@ -166,14 +171,9 @@ func (s *state) counts(r *Record, data *ledger.Data) (*View, error) {
 
 // filled tells whether the lake's day of a time is in the view's history.
 func filled(f *ledger.Filling, at *time.Time) bool {
-	if f == nil || !f.Listed || at == nil {
+	if at == nil {
 		return false
 	}
 	day := at.Format(time.DateOnly)
-	for _, m := range f.Missing {
-		if m.Day == day {
-			return false
-		}
-	}
-	return f.First != "" && day >= f.First
+	return f.Has(day) && f.First != "" && day >= f.First
 }

@@ -212,11 +212,7 @@ func (t *Tracer) At(ctx context.Context, topic string, partition int32, offset i
 
 // idAt looks for the id of a record in the log, then in the lake.
 func (s *state) idAt(ctx context.Context, l ledger.Log, partition int32, offset int64) (string, error) {
-	starts, err := s.log.Starts(ctx, l.Topic)
-	if err != nil {
-		return "", err
-	}
-	ends, err := s.log.HighWatermarks(ctx, l.Topic)
+	starts, ends, err := s.bounds(ctx, l.Topic)
 	if err != nil {
 		return "", err
 	}
