@@ -7,14 +7,12 @@ import (
 	"math/bits"
 	"strconv"
 
-	"github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow-go/v18/parquet/metadata"
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pinflow/pinflow/internal/event"
-	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/lake"
 )
 
@@ -137,13 +135,9 @@ func readFound(ctx context.Context, tbl *table.Table, scan *table.Scan, t table.
 
 // mayHold asks a data file's filters whether it may hold an event id.
 func (l *Lake) mayHold(at, id string) (may bool, err error) {
-	f, err := l.files.Open(at)
+	r, err := l.openFile(at)
 	if err != nil {
 		return false, err
-	}
-	r, err := file.NewParquetReader(f)
-	if err != nil {
-		return false, errors.Join(fault.New(fault.Corrupt, "lake_file", "reading the footer of %s: %w", at, err), f.Close())
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	col := r.MetaData().Schema.ColumnIndexByName(event.ColumnEventID)

@@ -146,14 +146,9 @@ func (r *fileReader) file(ctx context.Context, t table.FileScanTask) (err error)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	at := t.File.FilePath()
-	in, err := r.lake.files.Open(at)
+	f, err := r.lake.openFile(t.File.FilePath())
 	if err != nil {
 		return err
-	}
-	f, err := file.NewParquetReader(in)
-	if err != nil {
-		return errors.Join(fault.New(fault.Corrupt, "lake_file", "reading the footer of %s: %w", at, err), in.Close())
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	columns, of, ours := r.leaves(f)
@@ -175,6 +170,19 @@ func (r *fileReader) file(ctx context.Context, t table.FileScanTask) (err error)
 		}
 	}
 	return nil
+}
+
+// openFile opens a data file and reads its footer. Closing the reader closes the file.
+func (l *Lake) openFile(at string) (*file.Reader, error) {
+	in, err := l.files.Open(at)
+	if err != nil {
+		return nil, err
+	}
+	f, err := file.NewParquetReader(in)
+	if err != nil {
+		return nil, errors.Join(fault.New(fault.Corrupt, "lake_file", "reading the footer of %s: %w", at, err), in.Close())
+	}
+	return f, nil
 }
 
 // leaves finds the columns in a file; ours: each is of the type that we write.
