@@ -78,7 +78,7 @@ func (j *judge) judge(value []byte, received int64) Verdict {
 
 func (j *judge) refusal(code, path, want string, t *token) Verdict {
 	return Verdict{
-		Code: code, Path: pointer(strings.Split(path, ".")),
+		Code: code, Path: Pointer(strings.Split(path, ".")),
 		Message: "expected " + want + ", got " + excerpt(j.scan.b[t.from:t.to]),
 	}
 }

@@ -92,8 +92,8 @@ func excerpt(b []byte) string {
 	return string(b[:n]) + "…"
 }
 
-// pointer is the JSON pointer (RFC 6901) of a path of member names.
-func pointer(path []string) string {
+// Pointer is the JSON pointer (RFC 6901) of a path of member names.
+func Pointer(path []string) string {
 	var b []byte
 	for _, name := range path {
 		b = append(b, '/')

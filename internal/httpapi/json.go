@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/expr"
 )
 
@@ -68,7 +71,7 @@ func decodeObject(text []byte, into any) error {
 	if len(whole) < len(text) {
 		return problemf(http.StatusBadRequest, "malformed_body", "the body goes on after its end, at byte %d", len(whole))
 	}
-	if wrong := misfit(whole, reflect.TypeOf(into).Elem(), ""); wrong != nil {
+	if wrong := misfit(whole, reflect.TypeOf(into).Elem(), nil); wrong != nil {
 		p := problemf(http.StatusBadRequest, "malformed_body", "%s: %s", wrong.Path, wrong.Message)
 		p.Errors = []ProblemError{*wrong}
 		return p
@@ -83,7 +86,7 @@ var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 
 // misfit is the first thing in a JSON value that a Go type has no place for, nil if all of it has one.
 // The value is valid JSON.
-func misfit(v json.RawMessage, t reflect.Type, path string) *ProblemError {
+func misfit(v json.RawMessage, t reflect.Type, path []string) *ProblemError {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -91,7 +94,7 @@ func misfit(v json.RawMessage, t reflect.Type, path string) *ProblemError {
 	if kind == "null" || t.Kind() == reflect.Interface || t == reflect.TypeFor[json.RawMessage]() || reflect.PointerTo(t).Implements(unmarshaler) {
 		return nil
 	}
-	wrong := &ProblemError{Path: path, Message: "expected " + wanted(t) + ", got " + kind}
+	wrong := &ProblemError{Path: event.Pointer(path), Message: "expected " + wanted(t) + ", got " + kind}
 	switch {
 	case !fits(kind, t):
 		return wrong
@@ -107,7 +110,7 @@ func misfit(v json.RawMessage, t reflect.Type, path string) *ProblemError {
 			return wrong
 		}
 		for i, e := range list {
-			if w := misfit(e, t.Elem(), fmt.Sprintf("%s/%d", path, i)); w != nil {
+			if w := misfit(e, t.Elem(), append(path, strconv.Itoa(i))); w != nil {
 				return w
 			}
 		}
@@ -119,19 +122,19 @@ func misfit(v json.RawMessage, t reflect.Type, path string) *ProblemError {
 }
 
 // misfitMember looks at the members of an object, in order of their names.
-func misfitMember(members map[string]json.RawMessage, t reflect.Type, path string) *ProblemError {
+func misfitMember(members map[string]json.RawMessage, t reflect.Type, path []string) *ProblemError {
 	known := map[string]reflect.Type{}
 	if t.Kind() == reflect.Struct {
 		known = fieldsOf(t)
 	}
-	names := sortedKeys(known)
-	for _, name := range sortedKeys(members) {
-		at, of := path+"/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(name), known[name]
+	names := slices.Sorted(maps.Keys(known))
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		at, of := append(path, name), known[name]
 		if t.Kind() == reflect.Map {
 			of = t.Elem()
 		}
 		if of == nil {
-			wrong := &ProblemError{Path: at, Message: "there is no such member; there are: " + strings.Join(names, ", ")}
+			wrong := &ProblemError{Path: event.Pointer(at), Message: "there is no such member; there are: " + strings.Join(names, ", ")}
 			if near := expr.Nearest(name, names); near != "" {
 				wrong.Suggestion = fmt.Sprintf("did you mean %q?", near)
 			}
@@ -156,15 +159,6 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 			all[name] = f.Type
 		}
 	}
-	return all
-}
-
-func sortedKeys[V any](m map[string]V) []string {
-	all := make([]string, 0, len(m))
-	for k := range m {
-		all = append(all, k)
-	}
-	slices.Sort(all)
 	return all
 }
 
