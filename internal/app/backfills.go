@@ -58,10 +58,10 @@ func RunBackfill(ctx context.Context, cfg Config, workers int) (err error) {
 		return fmt.Errorf("naming this worker: %w", err)
 	}
 	metrics := backfill.NewMetrics(a.cfg.Registry)
-	pressure := days.NewPressure(p.ledger)
+	p.pressure = days.NewPressure(p.ledger)
 	var all stage
 	for n := range workers {
-		own := backfill.Config{Owner: fmt.Sprintf("backfill:%s:%d:%.8s#%d", host, os.Getpid(), uuid.NewString(), n), Share: s.Backfill.Share, GiveWay: pressure.Reason}
+		own := backfill.Config{Owner: fmt.Sprintf("backfill:%s:%d:%.8s#%d", host, os.Getpid(), uuid.NewString(), n), Share: s.Backfill.Share, GiveWay: p.pressure.Reason}
 		w, err := backfill.NewWorker(own, p.log.With("job", "backfill", "worker", n), metrics, p.ledger, p.lake)
 		if err != nil {
 			return err

@@ -99,6 +99,9 @@ func New(cfg Config, store Store, lake Lake) (*Auditor, error) {
 	if cfg.Every == 0 {
 		cfg.Every = time.Minute
 	}
+	if cfg.GiveWay == nil {
+		cfg.GiveWay = func(context.Context) string { return "" }
+	}
 	codec, err := segment.NewCodec()
 	if err != nil {
 		return nil, err

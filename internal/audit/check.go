@@ -90,7 +90,7 @@ func (c *Checker) Run(ctx context.Context) error {
 }
 
 func (c *Checker) pass(ctx context.Context) error {
-	if c.a.cfg.GiveWay != nil && c.a.cfg.GiveWay(ctx) != "" {
+	if c.a.cfg.GiveWay(ctx) != "" {
 		return nil
 	}
 	if _, ok, err := c.keeper.Hold(ctx, lease); err != nil || !ok {

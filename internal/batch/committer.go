@@ -108,6 +108,9 @@ func NewCommitter(cfg CommitterConfig, log *slog.Logger, m *Metrics, led Commits
 	def(&cfg.SweepEvery, time.Minute)
 	def(&cfg.Abandoned, 10*time.Minute)
 	def(&cfg.DrainBudget, 10*time.Second)
+	if cfg.GiveWay == nil {
+		cfg.GiveWay = func(context.Context) string { return "" }
+	}
 	if cfg.ExpireEvery == 0 {
 		cfg.ExpireEvery = 100
 	}

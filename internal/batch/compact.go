@@ -45,7 +45,7 @@ func (w *rewriter) appended(ctx context.Context, table string, files int) {
 	if w.ended || w.fresh[table] < w.shape.MinFiles || w.cancel != nil || w.ready[table] != nil {
 		return
 	}
-	if w.giveWay != nil && w.giveWay(ctx) != "" {
+	if w.giveWay(ctx) != "" {
 		return // the files are counted: it starts with a later commit
 	}
 	ctx, w.cancel = context.WithCancel(ctx)

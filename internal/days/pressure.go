@@ -18,21 +18,20 @@ const pressureEvery = 10 * time.Second
 
 // Pressure tells whether a day is near its deadline and not complete: then what can wait gives way.
 type Pressure struct {
-	led interface {
-		Source
-		Load(ctx context.Context) (*ledger.Snapshot, error)
-	}
+	led    catalogued
 	mu     sync.Mutex
 	asked  time.Time
 	reason string
 }
 
-// NewPressure returns one that asks the ledger at most every ten seconds.
-func NewPressure(led interface {
+// catalogued is the part of the ledger that tells of days, and of the views that have a deadline.
+type catalogued interface {
 	Source
 	Load(ctx context.Context) (*ledger.Snapshot, error)
-},
-) *Pressure {
+}
+
+// NewPressure returns one that asks the ledger at most every ten seconds.
+func NewPressure(led catalogued) *Pressure {
 	return &Pressure{led: led}
 }
 
