@@ -83,7 +83,7 @@ func (c *cli) where(cmd *cobra.Command, path string) error {
 	return nil
 }
 
-// records is a line a record and view.
+// records is a line a record.
 func (c *cli) records(t *trace.Trace) sheet {
 	s := sheet{columns: []string{"is", "at", "received", "live", "counts_in", "file"}}
 	for _, r := range t.Records {

@@ -62,6 +62,20 @@ func makeKey(t *testing.T, args ...string) (text, file string) {
 	return text, file
 }
 
+// keyID is the id of the key of a name.
+func keyID(t *testing.T, name string, by ...string) string {
+	t.Helper()
+	var keys []struct{ ID, Name string }
+	if err := json.Unmarshal([]byte(must(t, append([]string{"keys", "ls", "-o", "json"}, by...)...)), &keys); err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(keys, func(k struct{ ID, Name string }) bool { return k.Name == name })
+	if i < 0 {
+		t.Fatalf("no key is called %s: %v", name, keys)
+	}
+	return keys[i].ID
+}
+
 // A key opens what its scopes and streams say and nothing else, on every route that takes events, until it is
 // revoked; all of it outlives kill -9.
 func TestKeysOpenWhatTheySay(t *testing.T) {
@@ -114,15 +128,7 @@ func TestKeysOpenWhatTheySay(t *testing.T) {
 	s.kill()
 	s.run()
 	check()
-	var keys []struct{ ID, Name string }
-	if err := json.Unmarshal([]byte(must(t, append([]string{"keys", "ls", "-o", "json"}, by...)...)), &keys); err != nil {
-		t.Fatal(err)
-	}
-	i := slices.IndexFunc(keys, func(k struct{ ID, Name string }) bool { return k.Name == "writer" })
-	if i < 0 {
-		t.Fatalf("no key is called writer: %v", keys)
-	}
-	must(t, append([]string{"keys", "revoke", keys[i].ID}, by...)...)
+	must(t, append([]string{"keys", "revoke", keyID(t, "writer", by...)}, by...)...)
 	if status, code := s.ask("POST", "/v1/streams/pin/events", write, event); status != 401 || code != "bad_key" {
 		t.Errorf("a revoked key: %d %s", status, code)
 	}

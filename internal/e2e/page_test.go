@@ -4,12 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 )
@@ -65,23 +62,14 @@ func TestPageWithoutServer(t *testing.T) {
 // With keys the page asks for one, and no longer opens when it is revoked.
 func TestPageLogIn(t *testing.T) {
 	data := t.TempDir()
-	admin := filepath.Join(t.TempDir(), "admin.key")
-	if err := os.WriteFile(admin, []byte(must(t, "keys", "create", "--local", "--data", data, "--name", "admin")), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	_, admin := makeKey(t, "--local", "--data", data, "--name", "admin")
 	s := start(t, data)
-	reader := must(t, "keys", "create", "--name", "reader", "--scope", "read", "--api-key-file", admin, "--url", s.url())
-	var keys []struct{ ID, Name string }
-	if err := json.Unmarshal([]byte(must(t, "keys", "ls", "-o", "json", "--api-key-file", admin, "--url", s.url())), &keys); err != nil {
-		t.Fatal(err)
-	}
-	i := slices.IndexFunc(keys, func(k struct{ ID, Name string }) bool { return k.Name == "reader" })
-	if i < 0 {
-		t.Fatalf("no key of that name: %v", keys)
-	}
+	by := []string{"--api-key-file", admin, "--url", s.url()}
+	reader, _ := makeKey(t, append(by, "--name", "reader", "--scope", "read")...)
+	id := keyID(t, "reader", by...)
 	cmd := chromium(t, s, "login.mjs")
-	cmd.Env = append(os.Environ(), "READER_KEY="+strings.TrimSpace(reader))
-	talk(t, cmd, map[string]func(){"in": func() { must(t, "keys", "revoke", keys[i].ID, "--api-key-file", admin, "--url", s.url()) }})
+	cmd.Env = append(os.Environ(), "READER_KEY="+reader)
+	talk(t, cmd, map[string]func(){"in": func() { must(t, append([]string{"keys", "revoke", id}, by...)...) }})
 }
 
 // talk runs a script to its end and does what each line that it prints asks for.

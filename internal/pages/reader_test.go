@@ -105,6 +105,14 @@ func written(t *rapid.T, rec arrow.RecordBatch) *file.Reader {
 		opts = append(opts, parquet.WithDictionaryDefault(false),
 			parquet.WithEncodingFor("c0", parquet.Encodings.DeltaBinaryPacked), parquet.WithEncodingFor("c5", parquet.Encodings.DeltaLengthByteArray))
 	}
+	return opened(t, encoded(t, rec, opts...))
+}
+
+// failing is what rapid's tests and Go's have in common.
+type failing interface{ Fatal(args ...any) }
+
+// encoded is the rows as the bytes of a Parquet file.
+func encoded(t failing, rec arrow.RecordBatch, opts ...parquet.WriterProperty) []byte {
 	var buf bytes.Buffer
 	w, err := pqarrow.NewFileWriter(rec.Schema(), &buf, parquet.NewWriterProperties(opts...), pqarrow.DefaultWriterProps())
 	if err != nil {
@@ -116,7 +124,11 @@ func written(t *rapid.T, rec arrow.RecordBatch) *file.Reader {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f, err := file.NewParquetReader(bytes.NewReader(buf.Bytes()))
+	return buf.Bytes()
+}
+
+func opened(t failing, data []byte) *file.Reader {
+	f, err := file.NewParquetReader(bytes.NewReader(data))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,21 +216,7 @@ func TestTextsOfDictionariesAreCodes(t *testing.T) {
 		b.Append([]string{"art", "travel"}[i%2])
 	}
 	rec := array.NewRecordBatch(arrow.NewSchema([]arrow.Field{{Name: "category", Type: arrow.BinaryTypes.String}}, nil), []arrow.Array{b.NewArray()}, 1000)
-	var buf bytes.Buffer
-	w, err := pqarrow.NewFileWriter(rec.Schema(), &buf, nil, pqarrow.DefaultWriterProps())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Write(rec); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	f, err := file.NewParquetReader(bytes.NewReader(buf.Bytes()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := opened(t, encoded(t, rec))
 	r, err := pages.New(t.Context(), f, 0, []pages.Column{{Kind: column.String}})
 	if err != nil {
 		t.Fatal(err)
@@ -244,22 +242,12 @@ func FuzzReader(f *testing.F) {
 		b.Append(fmt.Sprint("text ", i%17))
 	}
 	rec := array.NewRecordBatch(arrow.NewSchema([]arrow.Field{{Name: "x", Type: arrow.BinaryTypes.String, Nullable: true}}, nil), []arrow.Array{b.NewArray()}, 300)
-	var buf bytes.Buffer
-	w, err := pqarrow.NewFileWriter(rec.Schema(), &buf, parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Uncompressed)), pqarrow.DefaultWriterProps())
-	if err != nil {
-		f.Fatal(err)
-	}
-	if err := w.Write(rec); err != nil {
-		f.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		f.Fatal(err)
-	}
+	whole := encoded(f, rec, parquet.WithCompression(compress.Codecs.Uncompressed))
 	f.Add(uint16(60), byte(255))
 	f.Add(uint16(200), byte(1))
 	f.Add(uint16(203), byte(0x96)) // a page without its header
 	f.Fuzz(func(t *testing.T, at uint16, flip byte) {
-		data := bytes.Clone(buf.Bytes())
+		data := bytes.Clone(whole)
 		footer := len(data) - 8 - int(binary.LittleEndian.Uint32(data[len(data)-8:])) // which is arrow-go's to read
 		data[int(at)%footer] ^= flip
 		r, err := file.NewParquetReader(bytes.NewReader(data))
