@@ -1,6 +1,6 @@
 // Package testbed gives tests the real servers that a script started beside them: PostgreSQL
 // (scripts/with-postgres) and S3 (scripts/with-s3). A test without its server is skipped, and says which
-// script brings it; make test runs under both.
+// script brings it; make test runs under both. Seed is what a test with random input draws from.
 package testbed
 
 import (
