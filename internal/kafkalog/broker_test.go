@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -188,7 +189,8 @@ func TestTruncateKeepsTheLastRecord(t *testing.T) {
 }
 
 func TestProducerIsRefusedWhileTheLogIsFull(t *testing.T) {
-	b := openBroker(t, kafkalog.BrokerConfig{Cap: 40_000, SegmentBytes: 1000})
+	dir := t.TempDir()
+	b := openBroker(t, kafkalog.BrokerConfig{Dir: dir, Cap: 40_000, SegmentBytes: 1000})
 	ensure(t, b.Client(), "pin", 1)
 	p := newProducer(t, b.Client())
 	stored := int64(0)
@@ -199,6 +201,10 @@ func TestProducerIsRefusedWhileTheLogIsFull(t *testing.T) {
 			break
 		}
 		stored++
+		// What is counted between two looks at the disk is never less than what is on it.
+		if onDisk := bytesIn(t, filepath.Join(dir, "partitions")); onDisk > b.Bytes() {
+			t.Fatalf("%d bytes on disk after %d records, %d counted", onDisk, stored, b.Bytes())
+		}
 	}
 	if fault.KindOf(err) != fault.Transient || fault.CodeOf(err) != "log_full" {
 		t.Fatalf("got %v", err)
@@ -219,6 +225,24 @@ func TestProducerIsRefusedWhileTheLogIsFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	appendAll(t, p, "pin", record(0, 1))
+}
+
+func bytesIn(t *testing.T, dir string) (sum int64) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			sum += info.Size()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sum
 }
 
 // However small the cap: what the units have passed makes room, of every partition.

@@ -90,8 +90,15 @@ func (p *Producer) Close() { p.cl.Close() }
 // InFlight is the bytes held for appends in progress.
 func (p *Producer) InFlight() int64 { return p.held.Load() }
 
-// recordOverhead is what a record is counted for beyond its key and value.
-const recordOverhead = 128
+// recordOverhead is what a record is counted for beyond its texts: its frame, the names and numbers of
+// its headers, and, as it may be alone in its batch, the batch's header and entry in the index. What is
+// counted is never less than what the log will hold, else the log passes its cap.
+const recordOverhead = 208
+
+// sizeOf is the bytes that a record is counted for, in the producer's share and in the log.
+func sizeOf(r *event.Record) int64 {
+	return recordOverhead + int64(len(r.Value)+len(r.Partition)+len(r.ID)+len(r.Reason)+len(r.Path)+len(r.Message))
+}
 
 // Append hands records to the log and waits until each one's fate is known, or ctx ends. The answer
 // is nil when all are durable, else one entry a record: nil is durable; fault.Transient was never
@@ -104,7 +111,7 @@ func (p *Producer) Append(ctx context.Context, topic string, recs []event.Record
 	}
 	size := int64(0)
 	for i := range recs {
-		size += int64(len(recs[i].Value)+len(recs[i].Partition)) + recordOverhead
+		size += sizeOf(&recs[i])
 	}
 	if why, ok := p.refused.Load(topic); ok {
 		return allErrors(len(recs), fault.New(fault.Transient, "not_stored", "topic %s is refused: %w", topic, why.(error)))
