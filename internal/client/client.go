@@ -212,6 +212,9 @@ func (c *Client) refusal(resp *http.Response) error {
 	case resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusTooManyRequests:
 		f.Kind = fault.Transient
 	}
+	if p.Code == "lake_behind" { // the answer would be exact, only not yet
+		f = f.WithExit(fault.ExitNotComplete)
+	}
 	return f
 }
 
