@@ -322,6 +322,15 @@ func (w *world) stored() (map[string]total, map[string]bool) {
 			w.t.Errorf("a segment of %d bytes from %s", len(x.Data), x.Source)
 		}
 		tiers[x.Tier] = true
+		for _, finer := range segment.Tiers(c) { // else a longer keep reads what was never written as zero
+			if finer.String() == x.Tier {
+				break
+			}
+			if data.Floors[finer.String()] <= x.To {
+				w.t.Errorf("%ss are whole from %s, but up to %s only %ss are there",
+					finer, time.UnixMicro(data.Floors[finer.String()]), time.UnixMicro(x.To), x.Tier)
+			}
+		}
 		st, err := codec.Decode(x.Data)
 		w.ok(err)
 		w.ok(fold.Fits(c, st))

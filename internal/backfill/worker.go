@@ -104,6 +104,7 @@ type day struct {
 	t       *ledger.TaskLease
 	r       *history.Reader
 	tier    calendar.Grain
+	end     int64 // of the day, microseconds
 	write   int64 // open, with segments in it; 0: none
 	renewed time.Time
 	worked  time.Time // since when, without a pause
@@ -127,11 +128,11 @@ func (w *Worker) do(ctx context.Context, t *ledger.TaskLease) error {
 		return err
 	}
 	now := time.Now()
-	d := &day{w: w, t: t, r: r, renewed: now, worked: now}
-	d.tier = segment.TierFor(r.Compiled(), at.Add(24*time.Hour).UnixMicro(), now.UnixMicro())
+	d := &day{w: w, t: t, r: r, end: at.Add(24 * time.Hour).UnixMicro(), renewed: now, worked: now}
+	d.tier = segment.TierFor(r.Compiled(), d.end, now.UnixMicro())
 	if snapshot != 0 {
 		sel := lake.Selection{
-			Table: t.Stream, Snapshot: snapshot, Columns: r.Columns(), From: at.UnixMicro(), To: at.Add(24 * time.Hour).UnixMicro(),
+			Table: t.Stream, Snapshot: snapshot, Columns: r.Columns(), From: at.UnixMicro(), To: d.end,
 		}
 		if t.Log != 0 { // other files of the day need not be read
 			sel.Key, sel.ToOffset = span.Key{Log: t.Log}, math.MaxInt64
@@ -251,5 +252,7 @@ func (d *day) seal(ctx context.Context) error {
 			return err
 		}
 	}
-	return d.w.store.SealTask(ctx, ledger.TaskSeal{Lease: *d.t, Write: d.write, Segments: chunks[len(chunks)-1], Rows: d.r.Rows})
+	return d.w.store.SealTask(ctx, ledger.TaskSeal{
+		Lease: *d.t, Write: d.write, Segments: chunks[len(chunks)-1], Rows: d.r.Rows, Floors: segment.Skipped(d.r.Compiled(), d.tier, d.end),
+	})
 }

@@ -95,6 +95,9 @@ type TaskSeal struct {
 	Write    int64 // from OpenTask; 0 opens and seals in this transaction
 	Segments []Segment
 	Rows     int64 // folded
+	// Floors are, by tier that is finer than what was folded, the end of what was: below it the tier is
+	// not whole, and is not read even when the view is to keep it longer one day.
+	Floors map[string]int64
 }
 
 // Import is an imported file that was read to its end.

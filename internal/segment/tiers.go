@@ -35,3 +35,15 @@ func TierFor(c *metric.Compiled, end, now int64) calendar.Grain {
 	}
 	return calendar.Day
 }
+
+// Skipped are the tiers that have nothing of what was folded to a coarser one, each with where the first of
+// its buckets begins that may be whole again: the end of what was folded, or the next boundary after it.
+func Skipped(c *metric.Compiled, tier calendar.Grain, end int64) map[string]int64 {
+	out := map[string]int64{}
+	for _, t := range Tiers(c) {
+		if t < tier {
+			out[t.String()] = calendar.NewClock(c.Zone).End(t+1, end-1)
+		}
+	}
+	return out
+}

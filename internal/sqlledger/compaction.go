@@ -134,7 +134,7 @@ func (d *DB) DropRolled(ctx context.Context, lease ledger.Lease, version int64, 
 			if err := x.assertLease(ctx, lease); err != nil {
 				return err
 			}
-			if err := x.raiseFloor(ctx, version, tier, before); err != nil {
+			if err := x.dropBelow(ctx, version, tier, before); err != nil {
 				return err
 			}
 			var err error
@@ -151,26 +151,23 @@ func (d *DB) DropRolled(ctx context.Context, lease ledger.Lease, version int64, 
 	}
 }
 
-// raiseFloor notes what is about to be dropped: where the tier is whole from then on, and where it began.
-func (x *tx) raiseFloor(ctx context.Context, version int64, tier string, before int64) error {
-	var floor, earliest, oldest sql.NullInt64
+// dropBelow notes what is about to be dropped: where the tier is whole from then on, and where it began.
+func (x *tx) dropBelow(ctx context.Context, version int64, tier string, before int64) error {
+	var oldest sql.NullInt64
 	_, err := x.one(ctx, []any{&oldest}, "SELECT min(from_bucket) FROM segments WHERE version = ? AND tier = ? AND rolled = 1 AND to_bucket < ?",
 		version, tier, before)
 	if err != nil {
 		return err
 	}
-	found, err := x.one(ctx, []any{&floor, &earliest}, "SELECT from_bucket, earliest FROM tier_floors WHERE version = ? AND tier = ?", version, tier)
-	if err != nil {
-		return err
-	}
-	if !oldest.Valid || earliest.Valid && earliest.Int64 < oldest.Int64 {
-		oldest = earliest
-	}
-	if !found {
-		_, err = x.exec(ctx, "INSERT INTO tier_floors (version, tier, from_bucket, earliest) VALUES (?, ?, ?, ?)", version, tier, before, oldest)
-		return err
-	}
-	_, err = x.exec(ctx, "UPDATE tier_floors SET from_bucket = ?, earliest = ? WHERE version = ? AND tier = ?",
-		max(before, floor.Int64), oldest, version, tier)
+	return x.raiseFloor(ctx, version, tier, before, oldest)
+}
+
+// raiseFloor lets a tier be whole from a moment on, if it was from an earlier one.
+func (x *tx) raiseFloor(ctx context.Context, version int64, tier string, from int64, earliest sql.NullInt64) error {
+	_, err := x.exec(ctx, `INSERT INTO tier_floors AS t (version, tier, from_bucket, earliest) VALUES (?, ?, ?, ?)
+	    ON CONFLICT (version, tier) DO UPDATE SET
+	      from_bucket = CASE WHEN excluded.from_bucket > t.from_bucket THEN excluded.from_bucket ELSE t.from_bucket END,
+	      earliest = CASE WHEN t.earliest IS NULL OR excluded.earliest < t.earliest THEN excluded.earliest ELSE t.earliest END`,
+		version, tier, from, earliest)
 	return err
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/fault"
@@ -180,6 +182,11 @@ func (d *DB) SealTask(ctx context.Context, s ledger.TaskSeal) error {
 		}
 		if err := x.setTask(ctx, t, "state = 'done', n_rows = ?, finished_at = ?, expires = NULL, write_id = ?, error = NULL", s.Rows, now, id); err != nil {
 			return err
+		}
+		for _, tier := range slices.Sorted(maps.Keys(s.Floors)) {
+			if err := x.raiseFloor(ctx, t.Version, tier, s.Floors[tier], sql.NullInt64{}); err != nil {
+				return err
+			}
 		}
 		return x.insertSegments(ctx, id, s.Segments)
 	})

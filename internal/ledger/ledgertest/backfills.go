@@ -140,7 +140,9 @@ func leasedTwice(_ *testing.T, w *world) {
 	write := must(w.l.OpenTask(w.ctx, fast))(w)
 	w.ok(w.l.AddSegments(w.ctx, write, []ledger.Segment{segment(b.Version, 5, 5)}))
 	w.same([]int64{}, w.bucketsOf(b.Version))
-	w.ok(w.l.SealTask(w.ctx, ledger.TaskSeal{Lease: fast, Write: write, Segments: []ledger.Segment{segment(b.Version, 6, 6)}, Rows: 2}))
+	w.ok(w.l.SealTask(w.ctx, ledger.TaskSeal{
+		Lease: fast, Write: write, Segments: []ledger.Segment{segment(b.Version, 6, 6)}, Rows: 2, Floors: map[string]int64{"minute": 7},
+	}))
 	w.same([]int64{5, 6}, w.bucketsOf(b.Version))
 	w.fails(w.sealTask(fast, 1), fault.Lost, "task_lost")
 	w.fails(w.sealTask(again, 1), fault.Lost, "task_lost")
@@ -148,6 +150,8 @@ func leasedTwice(_ *testing.T, w *world) {
 	_, err := w.l.OpenTask(w.ctx, slow)
 	w.fails(err, fault.Lost, "task_lost")
 	w.same([]int64{5, 6}, w.bucketsOf(b.Version))
+	w.same(true, must(w.l.Finish(w.ctx, b.ID))(w))
+	w.same(map[string]int64{"minute": 7}, w.read(ledger.Read{}).Floors)
 }
 
 // Many workers at once: each day is sealed by one of them.
