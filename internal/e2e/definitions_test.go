@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -40,18 +41,73 @@ func TestDefinitionsChangeUnderLoad(t *testing.T) {
 	d.s.stop()
 }
 
+// The same with units as processes of their own, two of a kind, on Apache Kafka, PostgreSQL and S3; any of
+// them is killed while `apply` runs, and while the history is filled in.
+func TestDefinitionsChangeAcrossProcesses(t *testing.T) {
+	place := testbed.Servers(t)
+	prove.Invariant(t, "M1 M4 M5", append(place.On, prove.Kafka)...)
+	rnd := rand.New(rand.NewPCG(testbed.Seed(t), 8))
+	rate, changes := 1000, 1
+	if os.Getenv("PINFLOW_SOAK") != "" {
+		rate, changes = 5000, 9
+	}
+	env := append(onServers(place), startKafka(t).settings()...)
+	if r := pinflowIn(t, env, "init", "--infra"); r.code != 0 {
+		t.Fatalf("init --infra: %d\n%s", r.code, r.stderr)
+	}
+	d := &definer{t: t, rnd: rnd, files: filepath.Join(t.TempDir(), "project")}
+	dir := t.TempDir()
+	for _, verb := range []string{"serve", "collect", "batch", "batch", "live", "live"} {
+		d.all = append(d.all, launch(t, verb, dir, env))
+	}
+	d.s = d.all[0]
+	must(t, "init", d.files)
+	stop := d.traffic(rate)
+	defer stop()
+	d.s.until(func() bool { return d.rows() > int64(2*rate) }, "nothing is in the lake")
+	for k := range changes {
+		view := d.change(k)
+		d.apply(view)
+		d.exact(view)
+	}
+	stop()
+	for _, s := range d.all {
+		s.stop()
+	}
+}
+
 // definer changes the definitions of a server that runs.
 type definer struct {
 	t     *testing.T
 	rnd   *rand.Rand
-	s     *server
-	files string // folder of the project
+	s     *server   // answers questions
+	all   []*server // with units of their own: all of them
+	files string    // folder of the project
+}
+
+// door is where events are posted.
+func (d *definer) door() *server {
+	if len(d.all) > 0 {
+		return d.all[1]
+	}
+	return d.s
+}
+
+// strike kills a process, whichever, and starts it again.
+func (d *definer) strike() {
+	s := d.s
+	if len(d.all) > 0 {
+		s = d.all[d.rnd.IntN(len(d.all))]
+	}
+	d.t.Logf("killing a %s", s.verb)
+	s.kill()
+	s.run()
 }
 
 // traffic emulates users until it is told to stop. The server is killed meanwhile: it waits for it.
 func (d *definer) traffic(rate int) (stop func()) {
 	truth := filepath.Join(d.t.TempDir(), "truth")
-	cmd := program(d.t, fmtArgs("emulate --url %s --users 500 --rate %d/s --late 1%% --bad 0.1%% --duplicate 0.5%% --seed %d --truth %s", d.s.url(), rate, d.rnd.Uint32(), truth)...)
+	cmd := program(d.t, fmtArgs("emulate --url %s --users 500 --rate %d/s --late 1%% --bad 0.1%% --duplicate 0.5%% --seed %d --truth %s", d.door().url(), rate, d.rnd.Uint32(), truth)...)
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
@@ -109,13 +165,7 @@ func (d *definer) change(k int) string {
 func (d *definer) apply(view string) {
 	d.t.Helper()
 	before := d.answer(view)
-	d.s.until(func() bool {
-		r := pinflow(d.t, d.files, "apply", "--yes", "--url", d.s.url())
-		if r.code != 0 && r.code != 4 && r.code != 7 { // its base moved, or the server is away
-			d.t.Fatalf("apply: exit code %d\n%s", r.code, r.stderr)
-		}
-		return r.code == 0
-	}, "the plan's base always moved")
+	d.s.until(d.applied, "the plan's base always moved")
 	kills := 0
 	for done := false; !done; {
 		worker := d.worker()
@@ -123,8 +173,7 @@ func (d *definer) apply(view string) {
 		_ = worker.Process.Kill()
 		_ = worker.Wait()
 		if kills < 3 && d.rnd.IntN(2) == 0 {
-			d.s.kill()
-			d.s.run()
+			d.strike()
 			kills++
 		}
 		state := d.backfill()
@@ -143,11 +192,31 @@ func (d *definer) apply(view string) {
 	}
 }
 
+// applied applies the files while something is killed, and tells whether it went through.
+func (d *definer) applied() bool {
+	d.t.Helper()
+	var stderr bytes.Buffer
+	cmd := program(d.t, "apply", "--yes", "--url", d.s.url())
+	cmd.Dir, cmd.Stderr = d.files, &stderr
+	if err := cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	time.Sleep(time.Duration(d.rnd.Int64N(int64(300 * time.Millisecond))))
+	d.strike()
+	_ = cmd.Wait()
+	code := cmd.ProcessState.ExitCode()
+	if code != 0 && code != 4 && code != 7 { // its base moved, or the server is away
+		d.t.Fatalf("apply: exit code %d\n%s", code, stderr.String())
+	}
+	return code == 0
+}
+
 // worker is a back-fill worker of its own.
 func (d *definer) worker() *exec.Cmd {
 	d.t.Helper()
 	cmd := program(d.t, "backfill", "run", "--data", d.s.dir, "--workers", "2", "-q")
 	cmd.Dir = d.t.TempDir()
+	cmd.Env = environ(d.s.env...)
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
