@@ -306,3 +306,30 @@ func maintainByHand(t *testing.T, p testbed.Place) {
 		t.Errorf("an unknown table: %v", err)
 	}
 }
+
+// stuck is a lake that answers no commit.
+type stuck struct{ Tables }
+
+func (stuck) Commit(ctx context.Context, _ *ledger.Intent) (lake.Landed, error) {
+	<-ctx.Done()
+	return lake.Landed{}, ctx.Err()
+}
+
+// A process that is told to stop while the lake does not answer ends in time and well: what is sealed is
+// safe, and whoever holds the tables next commits it.
+func TestLastCommitsMayBeLeft(t *testing.T) {
+	b := newBench(t, testbed.Local(t.TempDir()), 60)
+	b.read()
+	c := b.committer("first", b.led, stuck{b.lake})
+	c.cfg.DrainBudget = 50 * time.Millisecond
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := c.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	b.settle()
+	vector, err := b.led.LakeVector(t.Context())
+	if err != nil || len(vector) == 0 {
+		t.Errorf("the lake is at %v, %v", vector, err)
+	}
+}
