@@ -20,6 +20,8 @@ type Config struct {
 	StageEvery time.Duration // 0: 10 s
 	WatchEvery time.Duration // how often the epochs are asked; 0: 1 s
 	MaxBytes   int           // columns held before an early stage, bytes; 0: 64 MiB
+	// DrainBudget is how long the last stage may take; 0: 10 s.
+	DrainBudget time.Duration
 }
 
 // Store is the part of the ledger that the reader needs.
@@ -76,7 +78,7 @@ func New(cfg Config, log *slog.Logger, m *Metrics, store Store, files Files, ope
 		return nil, fault.New(fault.Config, "no_owner", "the batch unit needs the name of its process")
 	}
 	s := newSink(cfg, log, m, store, files)
-	return &Unit{intake.New(intake.Config{Unit: ledger.Batch, Owner: cfg.Owner, EpochEvery: cfg.WatchEvery}, log, store, open, s)}, nil
+	return &Unit{intake.New(intake.Config{Unit: ledger.Batch, Owner: cfg.Owner, EpochEvery: cfg.WatchEvery, DrainBudget: cfg.DrainBudget}, log, store, open, s)}, nil
 }
 
 // Run stages until ctx ends, then seals what it holds. A partition that was taken over by another

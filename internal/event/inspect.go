@@ -30,6 +30,45 @@ func (i *Inspector) Inspect(value []byte, received int64) Inspected {
 	return in
 }
 
+// Origin is what an event tells of where it comes from, as one that was never collected does.
+type Origin struct {
+	ID       string // "": it names none, or what cannot be one
+	At       int64  // its event time, microseconds; 0: it does not say, or nobody can read it
+	Received int64  // the same of a member _received_at, in which an export keeps when it was received
+}
+
+// Origin reads it. What no event is has none.
+func (i *Inspector) Origin(value []byte) (o Origin) {
+	j, s := &i.judge, i.judge.schema
+	j.conv.scan = &j.scan
+	j.conv.reset()
+	if j.scan.scan(value).Dead() {
+		return o
+	}
+	if t := j.at(&s.eventID); t.kind != tokenNone && !j.checkID(t).Dead() {
+		o.ID = string(j.id())
+	}
+	read := func(f *field, t *token) int64 {
+		c := cell{}
+		if j.conv.convert(&c, f, t, true); c.fault != fine || !c.valid {
+			return 0
+		}
+		return c.i
+	}
+	f := &plainTime
+	if s.timeField >= 0 {
+		f = &s.fields[s.timeField]
+	}
+	o.At = read(f, j.at(&s.eventTime))
+	for k := range j.scan.members { // of several of that name the last counts
+		m := &j.scan.members[k]
+		if m.id == unknownMember && !m.keyEscaped && string(value[m.keyFrom+1:m.keyTo-1]) == ColumnReceivedAt {
+			o.Received = read(&plainTime, &m.value)
+		}
+	}
+	return o
+}
+
 // Judge returns the verdict on an event. To judge many, use an Inspector.
 func (s *Schema) Judge(value []byte, received int64) Verdict {
 	return s.NewInspector().Inspect(value, received).Verdict

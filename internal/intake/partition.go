@@ -13,7 +13,7 @@ import (
 type Catalogue struct {
 	*ledger.Snapshot
 	streams map[string]*Stream
-	topics  map[string]ledger.Log // open Kafka logs
+	topics  map[string]ledger.Log // open logs: of Kafka by topic, imported files by ImportTopic
 }
 
 // Stream is a stream of the catalogue, ready to use.
@@ -73,6 +73,9 @@ func NewCatalogue(snap *ledger.Snapshot) (*Catalogue, error) {
 		}
 		if s := c.streams[l.Stream]; s != nil && l.Kind == ledger.KindImport {
 			s.imports[l.ID] = l.Schema
+			if l.ClosedAt.IsZero() {
+				c.topics[ImportTopic(l.ID)] = l
+			}
 		}
 	}
 	return c, nil
@@ -91,11 +94,16 @@ func (c *Catalogue) Names() []string {
 	return names
 }
 
-// Topics lists the topics of the open logs that a unit reads, sorted: the live unit reads no dead log.
+// ImportTopic is the topic by which a source of an imported file's rows names it. No Kafka topic may have
+// a colon in its name.
+func ImportTopic(log span.Log) string { return fmt.Sprintf("import:%d", log) }
+
+// Topics lists the topics of the open logs on Kafka that a unit reads, sorted: the live unit reads no
+// dead log.
 func (c *Catalogue) Topics(unit ledger.Unit) []string {
 	var topics []string
 	for t, l := range c.topics {
-		if !l.Dead || unit == ledger.Batch {
+		if l.Kind == ledger.KindKafka && (!l.Dead || unit == ledger.Batch) {
 			topics = append(topics, t)
 		}
 	}
