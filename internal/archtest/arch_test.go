@@ -32,7 +32,7 @@ var layers = map[string]int{
 	"internal/days": unit, "internal/export": unit, "internal/emulate": unit, "internal/status": unit,
 	"internal/access": unit, "internal/backfill": unit, "internal/audit": unit, "internal/trace": unit,
 
-	"internal/kafkalog": adapter, "internal/sqlledger": adapter, "internal/icelake": adapter, "internal/pages": adapter,
+	"internal/kafkalog": adapter, "internal/sqlledger": adapter, "internal/icelake": adapter, "internal/pages": adapter, "internal/rowfile": adapter,
 	"internal/httpapi": adapter, "internal/client": adapter, "web": adapter,
 
 	"internal/app": app, "cmd/pinflow": cmd,
@@ -64,6 +64,7 @@ var mayMeet = map[[2]string]string{
 	{"internal/history", "internal/lake"}:             "folds the lake's blocks",
 	{"internal/httpapi", "web"}:                       "serves the page",
 	{"internal/icelake", "internal/pages"}:            "reads data files by it",
+	{"internal/rowfile", "internal/pages"}:            "reads exported files by it",
 }
 
 // unitsOK: adapters may name a unit's result types only where this says so.
