@@ -24,7 +24,7 @@ import (
 func (p *parts) stages(ctx context.Context) ([]stage, error) {
 	u := p.cfg.Units
 	marks := days.New(p.owner(), p.cfg.MarkEvery, p.log.With("job", "marks"), p.ledger, ends(p.admin))
-	door, err := p.frontDoor(ctx, status.New(p.ledger, ends(p.admin), marks.Missing))
+	door, err := p.frontDoor(ctx, status.New(p.ledger, ends(p.admin), marks.Missing, p.logReady))
 	if err != nil {
 		return nil, err
 	}

@@ -28,15 +28,19 @@ type Reporter struct {
 	led     Source
 	ends    Ends
 	missing func() map[string]string
+	takes   func(ctx context.Context) error
 }
 
 // New returns a reporter. missing tells, by stream, why there is no newer mark (days.Unit.Missing); nil
-// in a process that keeps no marks.
-func New(led Source, ends Ends, missing func() map[string]string) *Reporter {
+// in a process that keeps no marks. takes tells why the log takes no events; nil where nobody knows.
+func New(led Source, ends Ends, missing func() map[string]string, takes func(ctx context.Context) error) *Reporter {
 	if missing == nil {
 		missing = func() map[string]string { return nil }
 	}
-	return &Reporter{led: led, ends: ends, missing: missing}
+	if takes == nil {
+		takes = func(context.Context) error { return nil }
+	}
+	return &Reporter{led: led, ends: ends, missing: missing, takes: takes}
 }
 
 // answerWait is how long a log may take to tell its ends.
@@ -65,7 +69,18 @@ func (r *Reporter) Report(ctx context.Context) (*Report, error) {
 		return nil, fmt.Errorf("reporting: %w", err)
 	}
 	f.ends, f.silent = r.askEnds(ctx, f.snap.Logs)
+	if len(f.silent) == 0 { // a log that does not answer takes nothing either
+		if err := r.askTakes(ctx); err != nil {
+			f.silent = append(f.silent, fmt.Sprintf("the log takes no events: %v", err))
+		}
+	}
 	return f.report(), nil
+}
+
+func (r *Reporter) askTakes(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerWait)
+	defer cancel()
+	return r.takes(ctx)
 }
 
 // askEnds asks all open logs at once. silent says which did not answer, and how.

@@ -71,7 +71,7 @@ func ends(_ context.Context, l ledger.Log) (map[int32]int64, error) {
 
 func report(t *testing.T, s *source, e Ends, missing map[string]string) *Report {
 	t.Helper()
-	r, err := New(s, e, func() map[string]string { return missing }).Report(t.Context())
+	r, err := New(s, e, func() map[string]string { return missing }, nil).Report(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,6 +131,17 @@ func TestD1BrokenSumsAreNamed(t *testing.T) {
 	r := report(t, s, ends, nil)
 	if d := cmp.Diff([]string{"pin/0: 10 records are lost"}, r.Problems); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestLogThatTakesNothingIsAProblem(t *testing.T) {
+	full := func(context.Context) error { return errors.New("the disk is full") }
+	r, err := New(newSource(), ends, nil, full).Report(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]string{"the log takes no events: the disk is full"}, r.Problems); d != "" || r.OK {
+		t.Error(r.OK, d)
 	}
 }
 
