@@ -87,6 +87,7 @@ type API struct {
 	closing context.Context // ends with Close
 	close   context.CancelFunc
 
+	failures repeats
 	draining atomic.Bool
 	active   atomic.Int64 // requests in hand
 	tails    atomic.Int64
@@ -216,6 +217,7 @@ func (a *API) table() []route {
 		t = append(t, route{method: "GET", path: "/login", handle: a.login, public: true},
 			route{method: "POST", path: "/v1/session", handle: a.logIn, public: true})
 	}
+	add(d.Access != nil, "GET", "/v1/session", a.session)
 	add(d.Access != nil, "DELETE", "/v1/session", a.logOut)
 	return t
 }

@@ -34,6 +34,7 @@ var scopes = map[string]string{
 	"GET /v1/keys":         apikey.Admin,
 	"GET /version":         anyKey,
 	"GET /openapi.json":    anyKey,
+	"GET /v1/session":      anyKey,
 	"DELETE /v1/session":   anyKey,
 }
 
@@ -49,7 +50,7 @@ var heedStreams = map[string]bool{
 	"GET /v1/days": true, "GET /v1/days/{date}": true,
 	"GET /v1/lake/{stream}/digest": true, "GET /v1/lake/{stream}/ids": true,
 	"GET /v1/events/{id}/trace": true, "GET /v1/records/{topic}/{partition}/{offset}/trace": true,
-	"GET /version": true, "GET /openapi.json": true, "DELETE /v1/session": true,
+	"GET /version": true, "GET /openapi.json": true, "GET /v1/session": true, "DELETE /v1/session": true,
 }
 
 // scope is what a route asks of a key.

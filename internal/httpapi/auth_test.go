@@ -317,6 +317,9 @@ func TestThePageLogsInOnce(t *testing.T) {
 	}
 	wantProblem(t, ask(g, "POST", "/v1/query", strings.NewReader(`{"view":"pins"}`), append(in, "Origin", "https://evil.example")...), 403, "foreign_origin")
 	wantProblem(t, ask(g, "GET", "/v1/views", nil, append(in, "Authorization", "Bearer wrong")...), 401, "bad_key")
+	if got := ask(g, "GET", "/v1/session", nil, in...); got.Code != 200 || !strings.Contains(got.Body.String(), `"scopes":["read"]`) || strings.Contains(got.Body.String(), g.keys["read"]) {
+		t.Errorf("who: %d %s", got.Code, got.Body)
+	}
 	out := ask(g, "DELETE", "/v1/session", nil, in...)
 	if c := cookieOf(t, out); out.Code != 204 || c.Value != "" || c.Expires.After(time.Now()) {
 		t.Errorf("%d %+v", out.Code, c)

@@ -139,7 +139,9 @@ func (a *API) fail(rec *recorder, r *http.Request, err error) {
 	}
 	p := problemOf(err)
 	if p.Status >= 500 {
-		a.log.Warn("request failed", "request_id", rec.id, "method", r.Method, "path", r.URL.Path, "status", p.Status, "err", err)
+		if unsaid, say := a.failures.say(p.Code, time.Now()); say {
+			a.log.Warn("request failed", "request_id", rec.id, "method", r.Method, "path", r.URL.Path, "status", p.Status, "unsaid", unsaid, "err", err)
+		}
 	}
 	if rec.status != 0 {
 		panic(http.ErrAbortHandler)

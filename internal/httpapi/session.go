@@ -150,6 +150,24 @@ func (a *API) begin(w http.ResponseWriter, r *http.Request, key string) error {
 	return nil
 }
 
+// session tells who asks: the key of the request, or of its session; null where no key is asked for.
+func (a *API) session(w http.ResponseWriter, _ *http.Request) error {
+	type who struct {
+		ID      string   `json:"id"`
+		Name    string   `json:"name"`
+		Scopes  []string `json:"scopes"`
+		Streams []string `json:"streams"` // empty: all
+	}
+	var out struct {
+		Key *who `json:"key"`
+	}
+	if k := keyOf(w); k != nil {
+		out.Key = &who{k.ID, k.Name, k.Scopes, append([]string{}, k.Streams...)}
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	return writeJSON(w, http.StatusOK, out)
+}
+
 // logOut ends the session of the request's cookie.
 func (a *API) logOut(w http.ResponseWriter, r *http.Request) error {
 	if err := a.end(w, r); err != nil {

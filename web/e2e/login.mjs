@@ -20,6 +20,14 @@ await run(async () => {
   await page.locator('.panel').first().waitFor();
   await page.locator('.connection', { hasText: /^connected$/ }).waitFor();
   check((await page.evaluate(() => document.cookie + JSON.stringify(localStorage))) === '{}', 'a script can read the session');
+  await page.getByRole('button', { name: 'Log out' }).click();
+  await page.waitForURL(/\/login$/);
+  check((await page.request.get(new URL('/v1/views', page.url()).href)).status() === 401, 'the session goes on after the log-out');
+  await page.goto(new URL('/explore/pins?from=now-15m', page.url()).href);
+  await page.waitForURL(/\/login\?to=/);
+  await enter(process.env.READER_KEY ?? '');
+  await page.waitForURL(/\/explore\/pins\?from=now-15m$/);
+  await page.locator('.connection', { hasText: /^connected$/ }).waitFor();
   console.log('in');
   await page.waitForURL(/\/login\?to=%2Fexplore%2Fpins/);
 });

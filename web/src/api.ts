@@ -154,6 +154,18 @@ export function toLogin(): void {
   location.assign(`/login?to=${encodeURIComponent(location.pathname + location.search)}`);
 }
 
+/** ends the session and goes to the log-in */
+export async function logOut(): Promise<void> {
+  try {
+    await fetch('/v1/session', { method: 'DELETE' });
+  } catch {
+    // the log-in does not answer either, and the browser says so
+  }
+  leaving = true;
+  addEventListener('pageshow', stay);
+  location.assign('/login');
+}
+
 /** posts nothing to an address that does something; a failure is a Problem */
 export async function post(path: string): Promise<void> {
   let r: Response;

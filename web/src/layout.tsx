@@ -1,9 +1,9 @@
 // What surrounds every page: names, places, the state of the connection, the list of keys.
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import type { View } from './api';
+import { logOut, type View } from './api';
 import type { Dashboard } from './dashboard';
-import { useKeys } from './hooks';
+import { useAnswer, useKeys } from './hooks';
 import { useLive } from './live';
 import { go } from './router';
 import { lost } from './sse';
@@ -65,6 +65,7 @@ export function Layout({ views, dashboards, path, children }: { views: View[]; d
           </a>
         ))}
         <span class="spring" />
+        <Session />
         <Connection />
         <button class="quiet" onClick={() => dialog.current?.showModal()} title="keys (?)" aria-label="list of keys">
           ?
@@ -132,6 +133,18 @@ function Mark() {
       <path d="M5 20 12 12l5 4 10-10" fill="none" stroke="currentColor" stroke-width="3.5" stroke-linecap="round" stroke-linejoin="round" />
       <path d="M5 27h22" stroke="currentColor" stroke-width="2.5" stroke-dasharray="3 4" stroke-linecap="round" />
     </svg>
+  );
+}
+
+/** with which key somebody is in, and the way out; nothing where no key is asked for */
+function Session() {
+  const { data } = useAnswer<{ key: { id: string; name: string; scopes: string[] } | null }>('/v1/session', 0);
+  const key = data?.body.key;
+  if (!key) return null;
+  return (
+    <button class="quiet" onClick={() => void logOut()} title={`logged in with key ${key.name || key.id}: ${key.scopes.join(', ')}`}>
+      Log out
+    </button>
   );
 }
 
