@@ -7,6 +7,12 @@ import (
 	"github.com/pinflow/pinflow/internal/httpapi"
 )
 
+// showDashboards has the page draw the project's dashboards from now on.
+func (p *parts) showDashboards(project *config.Project) {
+	d := dashboards(project)
+	p.dashboards.Store(&d)
+}
+
 // dashboards are the project's, as the page draws them.
 func dashboards(p *config.Project) []httpapi.Dashboard {
 	out := make([]httpapi.Dashboard, len(p.Dashboards))

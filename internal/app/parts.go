@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 
 	"github.com/pinflow/pinflow/internal/access"
 	"github.com/pinflow/pinflow/internal/audit"
 	"github.com/pinflow/pinflow/internal/days"
 	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/httpapi"
 	"github.com/pinflow/pinflow/internal/icelake"
 	"github.com/pinflow/pinflow/internal/kafkalog"
 	"github.com/pinflow/pinflow/internal/sqlledger"
@@ -34,8 +36,9 @@ type parts struct {
 
 	name string // owner
 
-	auditor  *audit.Auditor
-	pressure *days.Pressure // after which what can wait asks
+	auditor    *audit.Auditor
+	pressure   *days.Pressure                      // after which what can wait asks
+	dashboards atomic.Pointer[[]httpapi.Dashboard] // as the files said when they were last read
 
 	closers []func() error
 }

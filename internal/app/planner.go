@@ -218,6 +218,9 @@ func (p *parts) reload(ctx context.Context) error {
 			if snap, err = p.ledger.Load(ctx); err == nil {
 				err = p.bringer().bring(ctx, project, snap)
 			}
+			if err == nil {
+				p.showDashboards(project)
+			}
 		}
 		switch {
 		case err == nil:

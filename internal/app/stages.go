@@ -173,7 +173,8 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 	if err != nil {
 		return fmt.Errorf("opening the page: %w", err)
 	}
-	cfg.Page, cfg.Dashboards = page, dashboards(p.cfg.Project)
+	p.showDashboards(p.cfg.Project)
+	cfg.Page, cfg.Dashboards = page, func() []httpapi.Dashboard { return *p.dashboards.Load() }
 	deps.Querier, deps.Catalogue, deps.Days, deps.Lake = engine, p.ledger, days.NewReporter(p.ledger, lateBy(engine)), p.lake
 	deps.Status, deps.Feed = reporter, httpapi.NewLedgerFeed(p.ledger)
 	definitions := &applier{planner{p.ledger, p.lake}, *p.bringer()}

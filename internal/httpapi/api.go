@@ -23,8 +23,8 @@ type Config struct {
 	Hosts   []string // names beside localhost and loopback addresses that the Host header may have, without port; "*" allows any
 	Page    fs.FS    // the built page; nil: none
 
-	Dashboards  []Dashboard
-	Certificate *Certificate // nil: no TLS
+	Dashboards  func() []Dashboard // as they are now; nil: none
+	Certificate *Certificate       // nil: no TLS
 
 	Body     int64 // most bytes of a request's body, as sent and unpacked; default 10 MiB
 	InFlight int64 // most bytes of all bodies in memory; default 64 MiB

@@ -41,10 +41,16 @@ type DashPanel struct {
 	To      string `json:"to,omitempty"`
 }
 
+func (a *API) dashboards() []Dashboard {
+	if a.cfg.Dashboards == nil {
+		return nil
+	}
+	return a.cfg.Dashboards()
+}
+
 func (a *API) listDashboards(w http.ResponseWriter, r *http.Request) error {
 	out := []Dashboard{}
-	for i := range a.cfg.Dashboards {
-		d := a.cfg.Dashboards[i]
+	for _, d := range a.dashboards() {
 		if a.mayDashboard(w, r, &d) == nil {
 			d.Rows = nil
 			out = append(out, d)
@@ -57,9 +63,8 @@ func (a *API) listDashboards(w http.ResponseWriter, r *http.Request) error {
 func (a *API) showDashboard(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("dashboard")
 	var names []string
-	for i := range a.cfg.Dashboards {
-		d := &a.cfg.Dashboards[i]
-		may := a.mayDashboard(w, r, d)
+	for _, d := range a.dashboards() {
+		may := a.mayDashboard(w, r, &d)
 		if d.Name == name {
 			if may != nil {
 				return may

@@ -16,7 +16,8 @@ func TestDashboards(t *testing.T) {
 		Name: "growth", DisplayName: "Growth", Defaults: Defaults{From: "now-7d/d", To: "now"},
 		Rows: []DashRow{{Panels: []DashPanel{{Measure: "pins.posted", Chart: "line", By: "category", Top: 5, Compare: "prev"}}}},
 	}
-	a := newAPI(t, &world{snap: pins(t, ledger.Serving)}, Config{Dashboards: []Dashboard{growth}})
+	now := []Dashboard{growth}
+	a := newAPI(t, &world{snap: pins(t, ledger.Serving)}, Config{Dashboards: func() []Dashboard { return now }})
 
 	var list struct{ Dashboards []Dashboard }
 	if err := json.Unmarshal(ask(a, "GET", "/v1/dashboards", nil).Body.Bytes(), &list); err != nil {
@@ -36,6 +37,10 @@ func TestDashboards(t *testing.T) {
 	}
 	if got := ask(a, "GET", "/v1/dashboards/grwth", nil); got.Code != http.StatusNotFound || !strings.Contains(got.Body.String(), "use one of: growth") {
 		t.Errorf("%d %s", got.Code, got.Body)
+	}
+	now = nil
+	if got := ask(a, "GET", "/v1/dashboards/growth", nil); got.Code != http.StatusNotFound {
+		t.Errorf("one that is gone: %d %s", got.Code, got.Body)
 	}
 	if got := ask(newAPI(t, &world{}, Config{}), "GET", "/v1/dashboards", nil); strings.TrimSpace(got.Body.String()) != `{"dashboards":[]}` {
 		t.Errorf("none: %s", got.Body)
