@@ -28,7 +28,7 @@ var batchBench = bench{
 
 var liveBench = bench{
 	name: "live-unit", title: "log → sealed segments, the live unit alone",
-	how: "The same backlog; the live unit alone folds the built-in view `pins` (three dimensions; count, filtered count, two sums, min, max, avg) until its position in the ledger has reached the log's end, flushing every 250 ms. The broker's CPU counts here, too.",
+	how: "The same backlog; the live unit alone folds the built-in view `pins` (three dimensions; count, filtered count, a distinct count, a percentile, two sums, min, max, avg) until its position in the ledger has reached the log's end, flushing every 250 ms. The broker's CPU counts here, too.",
 	run: func(ctx context.Context, e *env) ([]figure, error) { return runUnit(ctx, e, ledger.Live) },
 }
 
