@@ -21,10 +21,16 @@ type machine struct {
 
 func look(root string) machine {
 	m := machine{at: time.Now(), commit: "unknown", load: loadAverage()}
-	git := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*")
-	git.Dir = root
-	if out, err := git.Output(); err == nil {
-		m.commit = strings.TrimSpace(string(out))
+	git := func(args ...string) (string, bool) {
+		out, err := exec.Command("git", append([]string{"-C", root}, args...)...).Output()
+		return strings.TrimSpace(string(out)), err == nil
+	}
+	if commit, ok := git("rev-parse", "--short=10", "HEAD"); ok {
+		m.commit = commit
+		// The results of the bench before do not change what is measured.
+		if changed, ok := git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/RESULTS.md"); !ok || changed != "" {
+			m.commit += "-dirty"
+		}
 	}
 	model := runtime.GOARCH
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
