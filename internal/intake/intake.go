@@ -285,16 +285,22 @@ func (in *Intake) reload(ctx context.Context) error {
 	return in.sink.Catalogue(cat)
 }
 
-// rewind sets a partition to a position and rebuilds its window from the log before it.
+// rewind sets a partition to a position. Its window goes back if it can; else it is rebuilt from the log.
 func (in *Intake) rewind(ctx context.Context, p *Partition, at int64) error {
+	whole := p.rewound(at)
 	p.Sealed, p.Next, p.Counts = at, at, ledger.Counts{}
-	p.forget()
+	if !whole {
+		p.forget()
+	}
 	start, err := in.src.Start(ctx, p.TP)
 	if err != nil {
 		return fmt.Errorf("asking for the start of %s/%d: %w", p.TP.Topic, p.TP.Partition, err)
 	}
 	if start > at {
 		return truncated(p, "log_truncated", "the log starts at offset %d, after the unit's position %d", start, at)
+	}
+	if whole {
+		return nil
 	}
 	from := max(0, at-p.window.Records())
 	if start > from && start > p.horizon {
@@ -305,6 +311,7 @@ func (in *Intake) rewind(ctx context.Context, p *Partition, at int64) error {
 		from = max(from, p.horizon)
 	}
 	if from == at {
+		p.window.Keep()
 		return nil
 	}
 	err = in.src.ReadBack(ctx, p.TP, from, at, func(r *event.Record) error {
@@ -316,6 +323,7 @@ func (in *Intake) rewind(ctx context.Context, p *Partition, at int64) error {
 	if err != nil {
 		return fmt.Errorf("rebuilding the dedup window of %s/%d from [%d, %d): %w", p.TP.Topic, p.TP.Partition, from, at, err)
 	}
+	p.window.Keep()
 	return nil
 }
 

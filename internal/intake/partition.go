@@ -132,8 +132,9 @@ type Partition struct {
 	Counts ledger.Counts
 
 	window  *span.Window
-	horizon int64 // before it ids are unknown to both units
-	past    bool  // the window holds no id from before the horizon
+	dedup   event.Dedup // what the window is for
+	horizon int64       // before it ids are unknown to both units
+	past    bool        // the window holds no id from before the horizon
 }
 
 // Move is what the next seal says of the partition; false if there is nothing to say.
@@ -142,12 +143,20 @@ func (p *Partition) Move() (ledger.Move, bool) {
 }
 
 // Settle books that the ledger holds the partition's move.
-func (p *Partition) Settle() { p.Sealed, p.Counts = p.Next, ledger.Counts{} }
+func (p *Partition) Settle() {
+	p.Sealed, p.Counts = p.Next, ledger.Counts{}
+	p.window.Keep()
+}
+
+// rewound tells whether the dedup window could go back to a position without the log.
+func (p *Partition) rewound(at int64) bool {
+	return p.window != nil && p.past && at >= p.horizon && at <= p.Next && p.dedup == p.Stream.Newest().Stream.Dedup && p.window.Rewind(at)
+}
 
 // forget begins the dedup window anew.
 func (p *Partition) forget() {
-	dedup := p.Stream.Newest().Stream.Dedup
-	p.window = span.NewWindow(dedup.Records, dedup.Within)
+	p.dedup = p.Stream.Newest().Stream.Dedup
+	p.window = span.NewWindow(p.dedup.Records, p.dedup.Within)
 	p.past = true
 }
 

@@ -2,10 +2,15 @@ package intake_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/intake"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/prove"
@@ -68,4 +73,46 @@ func TestStopWhileGoingBack(t *testing.T) {
 	if rows != int64(len(w.sealed)) {
 		t.Errorf("%d rows are booked, but %d were sealed: %+v", rows, len(w.sealed), w.held)
 	}
+}
+
+// moving is a world whose catalogue moves now and then, and that has no log to read back.
+type moving struct {
+	*world
+	flushes int
+}
+
+func (m *moving) open(ctx context.Context, topics []string, h intake.Handler) (intake.Source, error) {
+	_, err := m.world.open(ctx, topics, h)
+	return m, err
+}
+
+func (m *moving) Flush(ctx context.Context, parts []*intake.Partition) error {
+	if m.flushes++; m.flushes%3 == 0 {
+		m.epoch++
+	}
+	return m.world.Flush(ctx, parts)
+}
+
+func (m *moving) ReadBack(_ context.Context, tp intake.TP, from, to int64, _ func(*event.Record) error) error {
+	return fmt.Errorf("reading back [%d, %d) of %v, which is slow", from, to, tp)
+}
+
+// A unit that meets a newer catalogue goes on where the ledger stands with the dedup window that it has.
+func TestMovedCatalogueKeepsTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		w.faults = 0
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		w.done = cancel
+		m := &moving{world: w}
+		in := intake.New(intake.Config{Unit: ledger.Live, Owner: "test"}, slog.New(slog.NewTextHandler(io.Discard, nil)), m, m.open, m)
+		if err := in.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if w.epoch < 3 || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			t.Fatalf("epoch %d: %+v", w.epoch, w.held)
+		}
+		w.check(1)
+	})
 }

@@ -21,6 +21,9 @@ func IDOf(key string) ID { return ID(xxh3.HashString128(key).Bytes()) }
 // occurrence that is both older and received no later than another can never decide a question. So
 // the oldest one kept has the latest received time, and a question looks at one entry.
 //
+// A window can go back to where Keep was last called: what has left it since then stays in the ring until
+// its place is needed.
+//
 // Occurrences lie in a ring by arrival; an open-addressed table finds an id's newest one. A window of
 // 50,000 records takes 3.7 MB.
 type Window struct {
@@ -31,6 +34,10 @@ type Window struct {
 	first int          // position of the oldest
 	count int
 	table []int32 // position of an id's newest occurrence, or none; twice as long as the ring
+
+	newest int64 // offset shown last
+	kept   int64 // Rewind goes back to here at most; none: it cannot
+	left   int   // occurrences before the oldest that left after Keep and are still in the ring
 }
 
 type occurrence struct {
@@ -49,7 +56,7 @@ const (
 
 // NewWindow returns an empty window over that many offsets and that much received time.
 func NewWindow(records int, within time.Duration) *Window {
-	w := &Window{records: int64(records), within: within.Microseconds()}
+	w := &Window{records: int64(records), within: within.Microseconds(), newest: none, kept: none}
 	w.resize(64)
 	return w
 }
@@ -68,8 +75,35 @@ func (w *Window) Seen(id ID, offset, received int64) bool {
 	if w.count == len(w.ring) {
 		w.resize(2 * len(w.ring))
 	}
+	if w.count+w.left == len(w.ring) { // its place is that of one that Rewind would need
+		w.kept, w.left = none, 0
+	}
 	w.push(id, offset, received)
+	w.newest = offset
 	return duplicate
+}
+
+// Keep says that from now on the window may have to go back to what it is now.
+func (w *Window) Keep() { w.kept, w.left = w.newest+1, 0 }
+
+// Rewind makes the window what it was before the record at offset at was shown, and tells whether it
+// could: not beyond what Keep said, and not when too much has been shown since. If it could not, the window
+// is as it was, and has to be built anew.
+func (w *Window) Rewind(at int64) bool {
+	if w.kept == none || at < w.kept {
+		return false
+	}
+	old, first, count := w.ring, w.first-w.left, w.count+w.left
+	w.clear(len(old))
+	w.newest = at - 1
+	for i := range count {
+		o := &old[(first+i)&(len(old)-1)]
+		if o.offset >= at-w.records && o.offset < at {
+			w.push(o.id, o.offset, o.received)
+		}
+	}
+	w.Keep()
+	return true
 }
 
 // push appends an occurrence as the newest of its id's queue.
@@ -100,6 +134,9 @@ func (w *Window) forget() {
 	o := &w.ring[w.first]
 	w.first = (w.first + 1) & (len(w.ring) - 1)
 	w.count--
+	if w.kept != none {
+		w.left++
+	}
 	if o.older == dominated {
 		return
 	}
@@ -144,13 +181,18 @@ func home(id ID) int { return int(binary.LittleEndian.Uint64(id[:8]) >> 1) }
 // resize moves everything to a ring of n positions.
 func (w *Window) resize(n int) {
 	old, first, count := w.ring, w.first, w.count
-	w.ring, w.first, w.count = make([]occurrence, n), 0, 0
-	w.table = make([]int32, 2*n)
-	for i := range w.table {
-		w.table[i] = none
-	}
+	w.clear(n)
 	for i := range count {
 		o := &old[(first+i)&(len(old)-1)]
 		w.push(o.id, o.offset, o.received)
+	}
+}
+
+// clear empties the window, with a ring of n positions.
+func (w *Window) clear(n int) {
+	w.ring, w.first, w.count, w.left = make([]occurrence, n), 0, 0, 0
+	w.table = make([]int32, 2*n)
+	for i := range w.table {
+		w.table[i] = none
 	}
 }

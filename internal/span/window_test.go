@@ -64,6 +64,53 @@ func TestWindowRebuilt(t *testing.T) {
 	})
 }
 
+// A window that went back answers as one that never saw what came after.
+func TestWindowRewound(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		records := rapid.IntRange(1, 100).Draw(t, "records") // rings of 64 and of 128
+		within := time.Duration(rapid.Int64Range(0, 10).Draw(t, "within")) * time.Microsecond
+		kinds := rapid.IntRange(1, 40).Draw(t, "kinds")
+		id := func(o int64) span.ID { return span.IDOf(fmt.Sprint(o * 7919 % 101 % int64(kinds))) }
+		received := func(o int64) int64 { return o * 13 % 11 }
+		fresh := func(at int64) *span.Window {
+			w := span.NewWindow(records, within)
+			for o := max(0, at-int64(records)); o < at; o++ {
+				w.Seen(id(o), o, received(o))
+			}
+			return w
+		}
+		w, next, kept, rewound := span.NewWindow(records, within), int64(0), int64(-1), 0
+		for range rapid.IntRange(1, 30).Draw(t, "turns") {
+			switch rapid.IntRange(0, 2).Draw(t, "what") {
+			case 0:
+				reference := fresh(next)
+				for to := next + rapid.Int64Range(0, 80).Draw(t, "more"); next < to; next++ {
+					if want, got := reference.Seen(id(next), next, received(next)), w.Seen(id(next), next, received(next)); got != want {
+						t.Fatalf("offset %d: %v, want %v", next, got, want)
+					}
+				}
+			case 1:
+				w.Keep()
+				kept = next
+			case 2:
+				at := rapid.Int64Range(max(0, kept-2), next).Draw(t, "back to")
+				could := w.Rewind(at)
+				if could && (kept < 0 || at < kept) {
+					t.Fatalf("went back to %d, and %d was to be kept", at, kept)
+				}
+				if few := int64(records) + next - kept; !could && kept >= 0 && at >= kept && few < 62 {
+					t.Fatalf("could not go back from %d to %d, though there was room", next, at)
+				}
+				if could {
+					next, kept = at, at
+					rewound++
+				}
+			}
+		}
+		t.Logf("%d times", rewound)
+	})
+}
+
 func TestVectors(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		draw := func(name string) span.Vector {
