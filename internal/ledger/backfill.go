@@ -162,10 +162,10 @@ type Backfills interface {
 // Tasks are handed out to any number of workers, by the database's clock. A worker that was too slow
 // can seal nothing: every call asserts the lease's number (else Lost).
 type Tasks interface {
-	// LeaseTask takes the newest day that waits, or whose lease has run out or is the holder's own: a
+	// LeaseTask takes the newest day of an engine named (none: of any) that waits, or whose lease has run out or is the holder's own: a
 	// holder works on one at a time, so one that it has already was left by a process that died under its
 	// name. nil when there is none.
-	LeaseTask(ctx context.Context, holder string, ttl time.Duration) (*TaskLease, error)
+	LeaseTask(ctx context.Context, holder string, ttl time.Duration, engines ...string) (*TaskLease, error)
 	// RenewTask prolongs the lease. Lost: somebody else has it, or it was cancelled.
 	RenewTask(ctx context.Context, t TaskLease, ttl time.Duration) error
 	// ReturnTask gives it back: with a cause it was a try that failed, without one it was none.

@@ -83,7 +83,8 @@ func (x *tx) finishImport(ctx context.Context, stream string, i *ledger.Import, 
 	for _, version := range versions {
 		var id int64
 		_, err := x.one(ctx, []any{&id}, `INSERT INTO backfills (version, engine, state, log_id, created_at, listed_at, plan)
-		    VALUES (?, ?, 'running', ?, ?, ?, ?) RETURNING id`, version, ledger.EngineKernel, i.Log, now, now, []byte(`{"reason":"import"}`))
+		    VALUES (?, coalesce((SELECT b.engine FROM backfills b WHERE b.version = ? AND b.log_id IS NULL ORDER BY b.id DESC LIMIT 1), ?), 'running', ?, ?, ?, ?) RETURNING id`,
+			version, version, ledger.EngineKernel, i.Log, now, now, []byte(`{"reason":"import"}`))
 		if err != nil {
 			return err
 		}

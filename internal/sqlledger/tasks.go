@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/fault"
@@ -31,9 +32,9 @@ func scanTask(r *sql.Rows, more ...any) (ledger.Task, error) {
 func logOf(n sql.NullInt64) span.Log { return span.Log(n.Int64) }
 
 // LeaseTask implements ledger.Tasks.
-func (d *DB) LeaseTask(ctx context.Context, holder string, ttl time.Duration) (*ledger.TaskLease, error) {
+func (d *DB) LeaseTask(ctx context.Context, holder string, ttl time.Duration, engines ...string) (*ledger.TaskLease, error) {
 	for {
-		t, again, err := d.leaseTask(ctx, holder, ttl)
+		t, again, err := d.leaseTask(ctx, holder, ttl, engines)
 		if err != nil {
 			return nil, fmt.Errorf("leasing a task: %w", err)
 		}
@@ -44,11 +45,11 @@ func (d *DB) LeaseTask(ctx context.Context, holder string, ttl time.Duration) (*
 }
 
 // leaseTask looks before it writes: most of the time there is nothing to do.
-func (d *DB) leaseTask(ctx context.Context, holder string, ttl time.Duration) (t *ledger.TaskLease, again bool, err error) {
+func (d *DB) leaseTask(ctx context.Context, holder string, ttl time.Duration, engines []string) (t *ledger.TaskLease, again bool, err error) {
 	err = d.read(ctx, func(x *tx) (err error) {
 		now, err := x.now(ctx)
 		if err == nil {
-			t, err = x.nextTask(ctx, holder, now)
+			t, err = x.nextTask(ctx, holder, engines, now)
 		}
 		return err
 	})
@@ -78,8 +79,15 @@ func (d *DB) leaseTask(ctx context.Context, holder string, ttl time.Duration) (t
 	return t, again, err
 }
 
-func (x *tx) nextTask(ctx context.Context, holder string, now int64) (*ledger.TaskLease, error) {
+func (x *tx) nextTask(ctx context.Context, holder string, engines []string, now int64) (*ledger.TaskLease, error) {
 	var t *ledger.TaskLease
+	args, of := []any{now, holder}, ""
+	if len(engines) > 0 {
+		of = " AND b.engine IN (?" + strings.Repeat(", ?", len(engines)-1) + ")"
+		for _, e := range engines {
+			args = append(args, e)
+		}
+	}
 	err := x.each(ctx, func(r *sql.Rows) error {
 		var l ledger.TaskLease
 		var log sql.NullInt64
@@ -89,8 +97,8 @@ func (x *tx) nextTask(ctx context.Context, holder string, now int64) (*ledger.Ta
 		return err
 	}, "SELECT "+taskColumns+`, b.version, v.name, v.stream, b.engine, b.log_id FROM backfill_tasks t
 	    JOIN backfills b ON b.id = t.backfill_id JOIN view_versions vv ON vv.id = b.version JOIN views v ON v.name = vv.view_name
-	    WHERE b.state = 'running' AND (t.state = 'queued' OR t.state = 'running' AND (t.expires <= ? OR t.holder = ?))
-	    ORDER BY t.day DESC, t.id LIMIT 1`, now, holder)
+	    WHERE b.state = 'running' AND (t.state = 'queued' OR t.state = 'running' AND (t.expires <= ? OR t.holder = ?))`+of+`
+	    ORDER BY t.day DESC, t.id LIMIT 1`, args...)
 	return t, err
 }
 

@@ -11,7 +11,9 @@ import (
 )
 
 // history gives the stream a past and the view a version that is built from it.
-func (w *world) history(hash string) ledger.Backfill {
+func (w *world) history(hash string) ledger.Backfill { return w.historyBy(hash, "") }
+
+func (w *world) historyBy(hash, engine string) ledger.Backfill {
 	w.Helper()
 	if len(w.load().Streams) == 0 {
 		w.setup()
@@ -20,7 +22,7 @@ func (w *world) history(hash string) ledger.Backfill {
 	}
 	w.ok(w.applyView(ledger.ViewChange{
 		Hash: hash, Definition: []byte("{}"), Metadata: []byte(`{"of":"` + hash + `"}`), Shown: []byte(`{"shown":1}`),
-		State: ledger.Building, Plan: []byte(`{"p":1}`),
+		State: ledger.Building, Plan: []byte(`{"p":1}`), Engine: engine,
 	}))
 	return must(w.l.Backfills(w.ctx, 0))(w)[0]
 }
@@ -81,6 +83,22 @@ func noHistoryServes(_ *testing.T, w *world) {
 	all := must(w.l.Backfills(w.ctx, 0))(w)
 	w.same([]any{1, ledger.Done, 0}, []any{len(all), all[0].State, len(all[0].Tasks)}) // what a rollback names
 	w.same((*ledger.Filling)(nil), w.read(ledger.Read{}).Filling)
+}
+
+// A task is leased by those that name its engine, or none.
+func backfillEngines(_ *testing.T, w *world) {
+	b := w.historyBy("h2", ledger.EngineSpark)
+	w.same(ledger.EngineSpark, b.Engine)
+	w.listDays(b.ID, "2026-01-01", "2026-01-02", "2026-01-03")
+	if t := must(w.l.LeaseTask(w.ctx, "w", time.Hour, ledger.EngineKernel))(w); t != nil {
+		w.Fatalf("the kernel was given a task of Spark: %+v", t)
+	}
+	t := must(w.l.LeaseTask(w.ctx, "w", -time.Second, ledger.EngineKernel, ledger.EngineSpark))(w)
+	w.same([]any{"2026-01-03", ledger.EngineSpark}, []any{t.Day, t.Engine})
+	if again := must(w.l.LeaseTask(w.ctx, "w", time.Hour, ledger.EngineKernel))(w); again != nil {
+		w.Fatalf("a lease that ran out made it one of the kernel's: %+v", again)
+	}
+	w.same("2026-01-03", w.task("other", time.Hour).Day)
 }
 
 // The old version serves until the last task is sealed; then the new one does, all of it.

@@ -65,6 +65,7 @@ var suite = []struct {
 	{"M2_replace_segments", replaceSegments},
 	{"M4_no_history_serves_at_once", noHistoryServes},
 	{"M4_backfill_switches_when_all_is_done", backfillSwitches},
+	{"backfill_tasks_have_an_engine", backfillEngines},
 	{"M4_task_leased_twice_counts_once", leasedTwice},
 	{"M4_race_for_tasks", raceTasks},
 	{"M4_sweep_spares_a_leased_task", sweepSparesTask},
