@@ -46,6 +46,9 @@ func (l *Lake) Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block
 	if err != nil {
 		return 0, fmt.Errorf("scanning table %s: %w", sel.Table, err)
 	}
+	if sel.Files != nil {
+		tasks = slices.DeleteFunc(tasks, func(t table.FileScanTask) bool { return !slices.Contains(sel.Files, t.File.FilePath()) })
+	}
 	plain, other := splitTasks(tasks)
 	r := l.newFileReader(sel, columns, sc, partitionColumn(tbl))
 	if err := r.read(ctx, plain, fn); err != nil {

@@ -172,6 +172,32 @@ type Selection struct {
 	// Rows of one partition with an offset in [FromOffset, ToOffset); ToOffset 0: of all.
 	Key                  span.Key
 	FromOffset, ToOffset int64
+
+	Files []string // locations of the data files to be read; nil: all that may hold such rows
+}
+
+// DataFile is a data file of a table that may hold rows of a selection.
+type DataFile struct {
+	At    string // its location
+	Rows  int64
+	Bytes int64
+	// Plain: a Parquet file of which every row counts. Of others another engine has deleted rows, or they are not
+	// to be read without Iceberg.
+	Plain         bool
+	Logs, Schemas Within // values of _log and _schema
+}
+
+// Within is the least and greatest value of a column of a file, as far as the table tells.
+type Within struct{ Least, Most int64 }
+
+// Has tells whether the value may be among them.
+func (w Within) Has(x int64) bool { return w.Least <= x && x <= w.Most }
+
+// FileColumn is a column by the number that it has in data files, whatever its name is there; 0: the snapshot's
+// files cannot have it.
+type FileColumn struct {
+	Column
+	ID int
 }
 
 // Found is what a search for an event found in a table.
