@@ -149,12 +149,17 @@ func (r *Reader) Folded() *metric.Compiled { return r.targets[len(r.targets)-1].
 func (r *Reader) Schema() int32 { return r.targets[len(r.targets)-1].schema.Version }
 
 // Add folds the rows of a block that lie within the bounds.
-func (r *Reader) Add(b *lake.Block, in Bounds) error {
+func (r *Reader) Add(b *lake.Block, in Bounds) error { return r.add(b, in, false) }
+
+// AddOlder is Add of those rows alone that Statements leaves out.
+func (r *Reader) AddOlder(b *lake.Block, in Bounds) error { return r.add(b, in, true) }
+
+func (r *Reader) add(b *lake.Block, in Bounds, older bool) error {
 	if err := r.pick(b, in); err != nil {
 		return err
 	}
 	for version, rows := range r.picked {
-		if len(rows) == 0 {
+		if len(rows) == 0 || older && !r.lanes[version].older {
 			continue
 		}
 		part := b

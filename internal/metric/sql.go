@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/column"
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/expr"
@@ -42,20 +41,6 @@ func canonical(e *expr.Expr) string {
 		return ""
 	}
 	return e.Canonical()
-}
-
-// Rows says which rows of a stream's table a statement is about.
-type Rows struct {
-	Table string // as the engine knows it: lake.pin, pinflow.lake.pin VERSION AS OF 'x', read_parquet(…)
-	Day   *int64 // lake day: rows whose event time lies in it, days since 1970-01-01 in UTC; nil: all
-	Below []Cut  // rows below these offsets; nil: all
-}
-
-// Cut is an offset of a partition of a log: rows below it belong to history.
-type Cut struct {
-	Log       int64
-	Partition int32
-	Offset    int64
 }
 
 // SQL is one statement that computes the states of the rows as fold does: the same groups, counts,
@@ -169,7 +154,7 @@ func (w *statement) judged(rows Rows) (string, error) {
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "WITH evaluated AS (\n  SELECT %s\n  FROM %s%s\n), ", strings.Join(cols, ",\n    "), rows.Table, w.where(rows))
+	fmt.Fprintf(&b, "WITH evaluated AS (\n  SELECT %s\n  FROM %s%s\n), ", strings.Join(cols, ",\n    "), rows.Table, rows.where(w.d))
 	fmt.Fprintf(&b, "judged AS ( -- fate: 0 not of the view, 1 counted, 2 left out by late, 3 failed\n  SELECT *, %s AS fate,\n    %s AS bucket\n  FROM evaluated\n), ",
 		w.fate(), w.d.Start(c.Grain, "coalesce(t, e)", c.Zone))
 	fmt.Fprintf(&b, "counted AS (\n  SELECT *, %s AS errors\n  FROM judged WHERE fate <> 0\n)", w.errors())
@@ -177,30 +162,6 @@ func (w *statement) judged(rows Rows) (string, error) {
 		b.WriteString(w.unnest())
 	}
 	return b.String(), nil
-}
-
-func (w *statement) where(rows Rows) string {
-	var all []string
-	if rows.Day != nil {
-		from, id := *rows.Day*86400*calendar.Second, w.d.Identifier(event.ColumnEventTime)
-		at := map[expr.Dialect]string{expr.DuckDB: "make_timestamptz(%d)", expr.Spark: "timestamp_micros(%d)"}[w.d]
-		all = append(all, fmt.Sprintf("%s >= "+at+" AND %s < "+at, id, from, id, from+86400*calendar.Second))
-	}
-	if rows.Below != nil {
-		var below []string
-		for _, x := range rows.Below {
-			below = append(below, fmt.Sprintf("(%s = %d AND %s = %d AND %s < %d)", w.d.Identifier(event.ColumnLog), x.Log,
-				w.d.Identifier(event.ColumnPartition), x.Partition, w.d.Identifier(event.ColumnOffset), x.Offset))
-		}
-		if len(below) == 0 {
-			below = []string{"false"}
-		}
-		all = append(all, "("+strings.Join(below, " OR ")+")")
-	}
-	if len(all) == 0 {
-		return ""
-	}
-	return " WHERE " + strings.Join(all, " AND ")
 }
 
 func (w *statement) fate() string {
