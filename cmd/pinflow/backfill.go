@@ -202,7 +202,7 @@ func (c *cli) steer(ctx context.Context, of, action string) error {
 }
 
 func (c *cli) backfillStart() *cobra.Command {
-	yes, wait := false, false
+	yes, wait, engine := false, false, ""
 	cmd := &cobra.Command{
 		Use:   "start VIEW",
 		Short: "Build a view anew by the definition that serves: a repair",
@@ -212,7 +212,7 @@ func (c *cli) backfillStart() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			doc, _, err := c.makePlan(cmd.Context(), server, planRequest{Repair: args})
+			doc, _, err := c.makePlan(cmd.Context(), server, planRequest{Repair: args, Engine: engine})
 			if err != nil {
 				return err
 			}
@@ -221,6 +221,7 @@ func (c *cli) backfillStart() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	cmd.Flags().BoolVar(&wait, "wait", false, "until its history is filled in")
+	cmd.Flags().StringVar(&engine, "engine", "", "that fills it in, kernel or spark (default: the server's backfill.engine)")
 	return cmd
 }
 

@@ -63,7 +63,7 @@ pinflow apply, which does exactly that, or nothing.`,
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "", "file to write the plan to, for pinflow apply")
-	cmd.Flags().StringVar(&engine, "engine", "", "that fills in histories (default kernel)")
+	cmd.Flags().StringVar(&engine, "engine", "", "that fills in histories, kernel or spark (default: the server's backfill.engine)")
 	return cmd
 }
 
@@ -126,7 +126,7 @@ func (c *cli) showPlan(doc *plan.Document, out string) error {
 }
 
 func (c *cli) applyCommand() *cobra.Command {
-	yes, wait := false, false
+	yes, wait, engine := false, false, ""
 	cmd := &cobra.Command{
 		Use:   "apply [plan.json]",
 		Short: "Do what a plan says: that of the file, else of the project's files now",
@@ -140,7 +140,10 @@ server; --wait follows them, and ends with exit code 1 when one fails.`,
 			if err != nil {
 				return err
 			}
-			doc, err := c.planOf(cmd, server, args)
+			if len(args) > 0 && engine != "" {
+				return usage(cmd, "--engine: the plan says which: make one with pinflow plan --engine %s --out FILE", engine)
+			}
+			doc, err := c.planOf(cmd, server, args, engine)
 			if err != nil {
 				return err
 			}
@@ -149,13 +152,14 @@ server; --wait follows them, and ends with exit code 1 when one fails.`,
 	}
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	cmd.Flags().BoolVar(&wait, "wait", false, "until histories are filled in")
+	cmd.Flags().StringVar(&engine, "engine", "", "that fills in histories, kernel or spark (default: the server's backfill.engine)")
 	return cmd
 }
 
 // planOf reads the plan of the file, - for stdin, or makes one.
-func (c *cli) planOf(cmd *cobra.Command, server *client.Client, args []string) (*plan.Document, error) {
+func (c *cli) planOf(cmd *cobra.Command, server *client.Client, args []string, engine string) (*plan.Document, error) {
 	if len(args) == 0 {
-		doc, _, err := c.makePlan(cmd.Context(), server, planRequest{})
+		doc, _, err := c.makePlan(cmd.Context(), server, planRequest{Engine: engine})
 		return doc, err
 	}
 	var text []byte

@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/pinflow/pinflow/internal/audit"
 	"github.com/pinflow/pinflow/internal/backfill"
+	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/days"
 	"github.com/pinflow/pinflow/internal/icelake"
+	"github.com/pinflow/pinflow/internal/spark"
 	"github.com/pinflow/pinflow/internal/sqlledger"
 )
 
@@ -26,7 +29,7 @@ func (p *parts) backfills() (stage, error) {
 	all := stage{{"back-fill manager", m.Run}}
 	metrics := backfill.NewMetrics(p.cfg.Registry)
 	for n := range s.Backfill.Workers {
-		cfg.Owner = fmt.Sprintf("%s#%d", p.owner(), n)
+		cfg.Owner, cfg.Spark = fmt.Sprintf("%s#%d", p.owner(), n), p.spark()
 		w, err := backfill.NewWorker(cfg, p.log.With("job", "backfill"), metrics, p.ledger, p.lake)
 		if err != nil {
 			return nil, err
@@ -61,7 +64,7 @@ func RunBackfill(ctx context.Context, cfg Config, workers int) (err error) {
 	p.pressure = days.NewPressure(p.ledger)
 	var all stage
 	for n := range workers {
-		own := backfill.Config{Owner: fmt.Sprintf("backfill:%s:%d:%.8s#%d", host, os.Getpid(), uuid.NewString(), n), Share: s.Backfill.Share, GiveWay: p.pressure.Reason}
+		own := backfill.Config{Owner: fmt.Sprintf("backfill:%s:%d:%.8s#%d", host, os.Getpid(), uuid.NewString(), n), Share: s.Backfill.Share, GiveWay: p.pressure.Reason, Spark: p.spark()}
 		w, err := backfill.NewWorker(own, p.log.With("job", "backfill", "worker", n), metrics, p.ledger, p.lake)
 		if err != nil {
 			return err
@@ -69,6 +72,33 @@ func RunBackfill(ctx context.Context, cfg Config, workers int) (err error) {
 		all = append(all, role{"back-fill worker", w.Run})
 	}
 	return supervise(ctx, a.log, a.cfg.StopBudget, all)
+}
+
+// engine is that of back-fills unless somebody says otherwise; "": the kernel.
+func (p *parts) engine() string {
+	if e := p.cfg.Project.Settings.Backfill.Engine; e != config.EngineKernel {
+		return e
+	}
+	return ""
+}
+
+// spark is a Spark of a worker's own, nil if the project has none.
+func (p *parts) spark() backfill.Engine {
+	s := p.cfg.Project.Settings
+	if s.Backfill.Engine != config.EngineSpark {
+		return nil
+	}
+	return spark.New(sparkConfig(s), p.log.With("job", "backfill"), p.lake)
+}
+
+func sparkConfig(s config.Settings) spark.Config {
+	how := s.Backfill.Spark
+	out := spark.Config{Submit: how.Submit, Master: how.Master, Packages: how.Packages, Jars: how.Jars, Conf: how.Conf}
+	if strings.HasPrefix(s.Lake.Warehouse, "s3://") {
+		to := s.Lake.S3
+		out.S3 = spark.S3{Endpoint: to.Endpoint, Region: to.Region, PathStyle: to.PathStyle, AccessKey: to.AccessKey, SecretKey: to.SecretKey}
+	}
+	return out
 }
 
 // audits is the slow check of closed days.

@@ -37,6 +37,11 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 		defer lk.Close() //nolint:errcheck // it was only looked at
 	}
 	add("lake", err, s.Lake.Warehouse)
+	if s.Backfill.Engine == config.EngineSpark {
+		how := sparkConfig(s)
+		version, err := how.Version(ctx)
+		add("spark", err, fmt.Sprintf("%s by %s, master %s", version, how.Submit, how.Master))
+	}
 	t, err := OpenTopics(ctx, cfg)
 	if fault.CodeOf(err) == "data_in_use" { // the embedded log is inside of that process
 		return append(all, Finding{"log", "ok", err.Error() + " (pinflow status asks it)"})

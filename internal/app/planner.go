@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -23,6 +24,7 @@ type planner struct {
 	lake interface {
 		Days(ctx context.Context, table string) ([]lakedef.DayFiles, error)
 	}
+	engine string // of back-fills that nobody says another one of; "": the kernel
 }
 
 // request is what a plan is asked of.
@@ -36,7 +38,7 @@ var _ httpapi.Planner = (*planner)(nil)
 
 // Plan compares texts with what runs.
 func (p *planner) Plan(ctx context.Context, r httpapi.PlanRequest) (*plan.Document, error) {
-	if err := engineOK(r.Engine); err != nil {
+	if err := p.engineOK(r.Engine); err != nil {
 		return nil, err
 	}
 	ask := request{r.Files, r.Vars, r.Views, r.Repair, r.Engine}
@@ -50,11 +52,16 @@ func (p *planner) Plan(ctx context.Context, r httpapi.PlanRequest) (*plan.Docume
 	return p.document(ctx, project, ask)
 }
 
-func engineOK(engine string) error {
-	if engine == "" || engine == ledger.EngineKernel {
+// engineOK refuses an engine that this project's workers do not have.
+func (p *planner) engineOK(engine string) error {
+	switch {
+	case engine == "" || engine == ledger.EngineKernel || engine == p.engine:
 		return nil
+	case engine == ledger.EngineSpark:
+		return fault.New(fault.Record, "no_engine", "this server's project has no engine spark: its workers would leave the back-fill alone").
+			WithAdvice("set backfill.engine: spark in pinflow.yaml of the server and of the workers; histories that the kernel is to fill in then take --engine kernel")
 	}
-	return fault.New(fault.Record, "unknown_engine", "there is no back-fill engine %q in this version", engine).WithAdvice("leave it out: %s", ledger.EngineKernel)
+	return fault.New(fault.Record, "unknown_engine", "there is no back-fill engine %q in this version", engine).WithAdvice("kernel or spark")
 }
 
 // projectOf reads a project of texts; what is wrong with it is the asker's.
@@ -85,7 +92,7 @@ func (p *planner) document(ctx context.Context, project *plan.Project, r request
 
 // compare makes the document, with what the lake holds if something has to be filled in.
 func (p *planner) compare(ctx context.Context, project *plan.Project, r request, snap *ledger.Snapshot) (*plan.Document, error) {
-	in := plan.Input{Project: project, Files: r.files, Vars: r.vars, Only: r.only, Repair: r.repair, Engine: r.engine, Snap: snap}
+	in := plan.Input{Project: project, Files: r.files, Vars: r.vars, Only: r.only, Repair: r.repair, Engine: cmp.Or(r.engine, p.engine), Snap: snap}
 	doc, err := plan.Make(in)
 	if err != nil || len(doc.Changes) == 0 {
 		return doc, err
@@ -102,7 +109,7 @@ func (p *planner) compare(ctx context.Context, project *plan.Project, r request,
 	if err != nil {
 		return nil, err
 	}
-	in.Speed = plan.SpeedOf(all)
+	in.Speed = plan.SpeedOf(all, in.Engine)
 	return plan.Make(in)
 }
 
@@ -123,7 +130,7 @@ func (a *applier) Apply(ctx context.Context, d *plan.Document) (*httpapi.Applied
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalogue: %w", err)
 	}
-	if err := engineOK(d.Engine); err != nil {
+	if err := a.engineOK(d.Engine); err != nil {
 		return nil, err
 	}
 	project := &plan.Project{}

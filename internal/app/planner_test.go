@@ -89,6 +89,9 @@ func TestPlanTellsWhatIsWrong(t *testing.T) {
 	if _, err := planner.Plan(t.Context(), httpapi.PlanRequest{Engine: "flink"}); fault.CodeOf(err) != "unknown_engine" {
 		t.Errorf("%v", err)
 	}
+	if _, err := planner.Plan(t.Context(), httpapi.PlanRequest{Engine: "spark"}); fault.CodeOf(err) != "no_engine" {
+		t.Errorf("a Spark that the project does not have: %v", err)
+	}
 	if _, err := (&applier{}).Apply(t.Context(), &plan.Document{Format: 1}); fault.CodeOf(err) != "bad_plan" {
 		t.Errorf("%v", err)
 	}

@@ -177,7 +177,7 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 	cfg.Page, cfg.Dashboards = page, func() []httpapi.Dashboard { return *p.dashboards.Load() }
 	deps.Querier, deps.Catalogue, deps.Days, deps.Lake = engine, p.ledger, days.NewReporter(p.ledger, lateBy(engine)), p.lake
 	deps.Status, deps.Feed = reporter, httpapi.NewLedgerFeed(p.ledger)
-	definitions := &applier{planner{p.ledger, p.lake}, *p.bringer()}
+	definitions := &applier{planner{p.ledger, p.lake, p.engine()}, *p.bringer()}
 	deps.Planner, deps.Applier, deps.Backfills = definitions, definitions, p.ledger
 	if p.auditor, err = audit.New(audit.Config{Owner: p.owner(), Every: p.cfg.AuditEvery, GiveWay: p.pressure.Reason}, p.ledger, p.lake); err != nil {
 		return err

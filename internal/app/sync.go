@@ -53,10 +53,12 @@ type bringer struct {
 	how   config.Log
 	log   *slog.Logger
 	out   io.Writer
+
+	engine string // of the histories that new views begin with
 }
 
 func (p *parts) bringer() *bringer {
-	return &bringer{led: p.ledger, admin: p.admin, lake: p.lake, how: p.cfg.Project.Settings.Log, log: p.log, out: p.cfg.Out}
+	return &bringer{led: p.ledger, admin: p.admin, lake: p.lake, how: p.cfg.Project.Settings.Log, log: p.log, out: p.cfg.Out, engine: p.engine()}
 }
 
 // bring makes the ledger, the log and the lake run what the project's files say, as far as `up` does
@@ -67,6 +69,7 @@ func (b *bringer) bring(ctx context.Context, p *config.Project, snap *ledger.Sna
 	if err != nil {
 		return err
 	}
+	plan.FillBy(changes, b.engine)
 	for _, c := range changes {
 		if c.Auto {
 			b.log.Info("applying", "change", c.Category, "stream", c.Stream, "view", c.View, "detail", c.Detail)
@@ -106,7 +109,7 @@ func (b *bringer) rest(ctx context.Context, p *config.Project) error {
 	if b.lake == nil {
 		return nil
 	}
-	doc, err := (&planner{led: b.led, lake: b.lake}).document(ctx, planned(p), request{})
+	doc, err := (&planner{led: b.led, lake: b.lake, engine: b.engine}).document(ctx, planned(p), request{})
 	if err != nil || len(doc.Changes) == 0 {
 		return err
 	}

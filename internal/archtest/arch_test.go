@@ -32,7 +32,7 @@ var layers = map[string]int{
 	"internal/days": unit, "internal/export": unit, "internal/emulate": unit, "internal/status": unit,
 	"internal/access": unit, "internal/backfill": unit, "internal/audit": unit, "internal/trace": unit,
 
-	"internal/kafkalog": adapter, "internal/sqlledger": adapter, "internal/icelake": adapter, "internal/pages": adapter, "internal/rowfile": adapter,
+	"internal/kafkalog": adapter, "internal/sqlledger": adapter, "internal/icelake": adapter, "internal/pages": adapter, "internal/rowfile": adapter, "internal/spark": adapter,
 	"internal/httpapi": adapter, "internal/client": adapter, "web": adapter,
 
 	"internal/app": app, "cmd/pinflow": cmd,

@@ -24,6 +24,8 @@ type Config struct {
 	// GiveWay says why history has to wait now, "" if it has not to: no day is begun then, and the one in hand
 	// goes on slowly. nil: never.
 	GiveWay func(ctx context.Context) string
+	// Spark folds the days of back-fills whose engine it is. nil: the worker leaves them to others.
+	Spark Engine
 }
 
 func (c *Config) defaults() error {
@@ -66,6 +68,7 @@ type Lake interface {
 	Unpin(ctx context.Context, table string, tags ...string) error
 	Pins(ctx context.Context, table, prefix string) ([]string, error)
 	Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block) error) (int64, error)
+	Files(ctx context.Context, sel lake.Selection) ([]lake.DataFile, []lake.FileColumn, error)
 }
 
 // Metrics of the back-fills.

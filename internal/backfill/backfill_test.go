@@ -110,6 +110,9 @@ func (p *pond) Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block
 		return 0, err
 	}
 	for i := range blocks {
+		if sel.Files != nil && !slices.Contains(sel.Files, fileName(sel, i)) {
+			continue
+		}
 		b := only(&blocks[i], sel.Columns)
 		if err := fn(b); err != nil {
 			return 0, err
@@ -144,6 +147,7 @@ type world struct {
 	log   span.Log
 	now   time.Time
 	rows  []event.Record // that the lake holds
+	spark *elsewhere     // the workers' other engine; nil: none
 	owner map[ledger.Unit]ledger.Held
 }
 
@@ -254,7 +258,7 @@ func (w *world) view(expr, from string) ledger.ViewVersion {
 		w.t.Fatal(problems)
 	}
 	w.ok(w.led.Apply(w.t.Context(), ledger.Change{Stream: "pin", Epoch: s.Epoch, Views: []ledger.ViewChange{{
-		Name: "scores", Metadata: c.Metadata(), Hash: c.Hash(), Definition: c.Definition(), State: ledger.Building,
+		Name: "scores", Metadata: c.Metadata(), Hash: c.Hash(), Definition: c.Definition(), State: ledger.Building, Engine: w.engine(),
 	}}}))
 	views := w.snap().Views[0].Versions
 	return views[len(views)-1]
@@ -280,6 +284,9 @@ func (w *world) run(workers int) ledger.Backfill {
 	metrics := backfill.NewMetrics(prometheus.NewRegistry())
 	for n := range workers {
 		cfg.Owner, cfg.MaxBytes = fmt.Sprintf("w%d", n), 1
+		if w.spark != nil {
+			cfg.Spark = w.spark
+		}
 		worker, err := backfill.NewWorker(cfg, quiet(), metrics, w.led, w.lake)
 		w.ok(err)
 		start(worker.Run)

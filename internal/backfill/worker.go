@@ -2,6 +2,7 @@ package backfill
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -50,6 +51,9 @@ func NewWorker(cfg Config, log *slog.Logger, m *Metrics, store Store, lake Lake)
 
 // Run works until ctx ends. A day in hand is given back then.
 func (w *Worker) Run(ctx context.Context) error {
+	if w.cfg.Spark != nil {
+		defer w.cfg.Spark.Close()
+	}
 	if err := every(ctx, w.cfg.Every, w.log, w.next); err != nil {
 		return fmt.Errorf("filling in history: %w", err)
 	}
@@ -67,10 +71,12 @@ func (w *Worker) next(ctx context.Context) (bool, error) {
 		}
 	}
 	if reason != "" {
+		w.rest()
 		return false, nil
 	}
-	t, err := w.store.LeaseTask(ctx, w.cfg.Owner, leaseTTL)
+	t, err := w.store.LeaseTask(ctx, w.cfg.Owner, leaseTTL, w.engines()...)
 	if err != nil || t == nil {
+		w.rest()
 		return false, err
 	}
 	start := time.Now()
@@ -87,8 +93,9 @@ func (w *Worker) next(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	cause := err.Error()
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, errPaused) {
 		cause = ""
+		w.log.Info("gave a day back", "view", t.View, "day", t.Day, "cause", err)
 	} else {
 		w.m.Tasks.WithLabelValues("failed").Inc()
 		w.log.Warn("filling in a day failed", "view", t.View, "day", t.Day, "try", t.Tries, "error", err)
@@ -96,6 +103,13 @@ func (w *Worker) next(ctx context.Context) (bool, error) {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	return false, w.store.ReturnTask(last, *t, cause)
+}
+
+// rest tells the other engine that there is no work.
+func (w *Worker) rest() {
+	if w.cfg.Spark != nil {
+		w.cfg.Spark.Rest()
+	}
 }
 
 // day is a task in hand.
@@ -108,6 +122,10 @@ type day struct {
 	write   int64 // open, with segments in it; 0: none
 	renewed time.Time
 	worked  time.Time // since when, without a pause
+
+	away   int64          // rows that another engine folded
+	states []*fold.States // that it made and no segment has yet
+	size   int            // bytes in them
 }
 
 func (w *Worker) do(ctx context.Context, t *ledger.TaskLease) error {
@@ -137,7 +155,11 @@ func (w *Worker) do(ctx context.Context, t *ledger.TaskLease) error {
 		if t.Log != 0 { // other files of the day need not be read
 			sel.Key, sel.ToOffset = span.Key{Log: t.Log}, math.MaxInt64
 		}
-		_, err = w.lake.Scan(ctx, sel, func(b *lake.Block) error { return d.block(ctx, b) })
+		if t.Engine == ledger.EngineSpark {
+			err = d.elsewhere(ctx, sel)
+		} else {
+			_, err = w.lake.Scan(ctx, sel, func(b *lake.Block) error { return d.block(ctx, b, r.Add) })
+		}
 	}
 	if err == nil {
 		err = d.seal(ctx)
@@ -160,18 +182,14 @@ func (d *day) bounds(k span.Key) span.Range {
 }
 
 // block folds some rows, writes states down when they take much memory, keeps the lease, and pauses.
-func (d *day) block(ctx context.Context, b *lake.Block) error {
+func (d *day) block(ctx context.Context, b *lake.Block, add func(*lake.Block, history.Bounds) error) error {
 	before := d.r.Rows
-	if err := d.r.Add(b, d.bounds); err != nil {
+	if err := add(b, d.bounds); err != nil {
 		return err
 	}
 	d.w.m.Rows.Add(float64(d.r.Rows - before))
-	if d.r.Bytes() > d.w.cfg.MaxBytes {
-		segs, err := d.segments()
-		if err != nil {
-			return err
-		}
-		if err := d.add(ctx, segs); err != nil {
+	if d.r.Bytes()+d.size > d.w.cfg.MaxBytes {
+		if err := d.spill(ctx); err != nil {
 			return err
 		}
 	}
@@ -182,6 +200,20 @@ func (d *day) block(ctx context.Context, b *lake.Block) error {
 		d.renewed = time.Now()
 	}
 	return d.pause(ctx)
+}
+
+// spill puts the states held into the task's write.
+func (d *day) spill(ctx context.Context) error {
+	segs, err := d.segments()
+	if err != nil {
+		return err
+	}
+	for _, c := range ledger.Chunks(segs) {
+		if err := d.add(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pause leaves the machine to others for the part of the time that is not ours.
@@ -207,7 +239,8 @@ func (d *day) pause(ctx context.Context) error {
 // segments makes segments of the states held, each within a day of the view's zone.
 func (d *day) segments() ([]ledger.Segment, error) {
 	c := d.r.Compiled()
-	merged, err := fold.Regroup(c, fold.Everything(c, d.tier), d.r.Take()...)
+	merged, err := fold.Regroup(c, fold.Everything(c, d.tier), append(d.r.Take(), d.states...)...)
+	d.states, d.size = nil, 0
 	if err != nil {
 		return nil, fmt.Errorf("merging the states of %s: %w", d.t.Day, err)
 	}
@@ -253,6 +286,6 @@ func (d *day) seal(ctx context.Context) error {
 		}
 	}
 	return d.w.store.SealTask(ctx, ledger.TaskSeal{
-		Lease: *d.t, Write: d.write, Segments: chunks[len(chunks)-1], Rows: d.r.Rows, Floors: segment.Skipped(d.r.Compiled(), d.tier, d.end),
+		Lease: *d.t, Write: d.write, Segments: chunks[len(chunks)-1], Rows: d.r.Rows + d.away, Floors: segment.Skipped(d.r.Compiled(), d.tier, d.end),
 	})
 }

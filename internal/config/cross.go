@@ -19,6 +19,7 @@ func (l *loader) cross(p *Project) {
 	l.dashboards(p)
 	l.addresses(p)
 	l.limits(p)
+	l.spark(p)
 }
 
 // setting puts a problem where a setting came from: its place in pinflow.yaml, a flag, a variable.

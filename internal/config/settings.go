@@ -115,8 +115,25 @@ type Limits struct {
 
 // Backfill says how history is filled in.
 type Backfill struct {
+	Engine  string  `json:"engine"` // kernel | spark
+	Spark   Spark   `json:"spark"`
 	Workers int     `json:"workers"` // inside up
 	Share   float64 `json:"share"`   // of its time that a worker works
+}
+
+// Engines of back-fills.
+const (
+	EngineKernel = "kernel"
+	EngineSpark  = "spark"
+)
+
+// Spark says how back-fills reach Apache Spark.
+type Spark struct {
+	Submit   string   `json:"submit"`
+	Master   string   `json:"master"`
+	Packages []string `json:"packages"`
+	Jars     []string `json:"jars"`
+	Conf     []string `json:"conf"` // KEY=VALUE
 }
 
 // Value is one setting as `config show` prints it: what, and who says so.

@@ -102,10 +102,22 @@ func settingsTable() *shape {
 		)},
 		key{name: "drain", doc: "How long /readyz says that the process stops before the front door closes, so that a load balancer sends its clients elsewhere.", shape: waitShape, def: "1s"},
 		key{name: "backfill", doc: "How history is filled in.", shape: obj(
+			key{name: "engine", doc: "kernel: the worker folds itself; spark: it has Apache Spark do it, for lakes that outgrow one machine.", shape: enum("kernel", "spark"), def: "kernel"},
+			key{name: "spark", doc: "Apache Spark, where the workers run.", shape: sparkTable()},
 			key{name: "workers", doc: "Workers inside `up`; 0: none, `backfill run` does it.", shape: &shape{kind: integer, min: bound(0), max: bound(64)}, def: "1"},
 			key{name: "share", doc: "Part of its time that a worker works, so that what is live goes first.", shape: &shape{kind: number, min: bound(0.01), max: bound(1)}, def: "0.5"},
 		)},
 		key{name: "rollback", doc: "How long the replaced version of a view stays ready.", shape: spanShape, def: "24h"},
+	)
+}
+
+func sparkTable() *shape {
+	return obj(
+		key{name: "submit", doc: "Command of spark-submit, or its absolute path.", shape: textShape, def: "spark-submit"},
+		key{name: "master", doc: "Where Spark runs: local[N], spark://HOST:PORT, yarn, k8s://URL. The driver runs beside the worker.", shape: &shape{kind: text, pattern: `local|local\[.+\]|spark://.+|yarn|k8s://.+|mesos://.+`, says: "a master URL of Spark, like local[4], spark://HOST:7077 or yarn"}, def: "local[*]"},
+		key{name: "packages", doc: "Maven coordinates that Spark fetches, like org.apache.hadoop:hadoop-aws:3.3.4 for a lake in S3.", shape: listOf(&shape{kind: text, pattern: `[^:,\s]+:[^:,\s]+:[^:,\s]+`, says: "GROUP:ARTIFACT:VERSION"})},
+		key{name: "jars", doc: "Jars beside Spark's own: absolute paths or URLs.", shape: listOf(&shape{kind: text, pattern: `/.+|[a-z0-9]+:.+`, says: "an absolute path or a URL"})},
+		key{name: "conf", doc: "Spark's own configuration: KEY=VALUE, like spark.executor.memory=8g.", shape: listOf(&shape{kind: text, pattern: `spark\.[^=\s]+=.*`, says: "KEY=VALUE of Spark's configuration, like spark.executor.memory=8g"})},
 	)
 }
 

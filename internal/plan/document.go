@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -62,10 +63,13 @@ type Speed float64
 // assumed is the speed before there is a measurement.
 const assumed = 500_000
 
-// SpeedOf measures the back-fills that were.
-func SpeedOf(all []ledger.Backfill) Speed {
+// SpeedOf measures the back-fills that an engine did.
+func SpeedOf(all []ledger.Backfill, engine string) Speed {
 	var rows, seconds float64
 	for _, b := range all {
+		if b.Engine != cmp.Or(engine, ledger.EngineKernel) {
+			continue
+		}
 		rows, seconds = rows+float64(b.Read), seconds+b.Seconds
 	}
 	if rows < 10_000 || seconds <= 0 {
@@ -98,6 +102,11 @@ func Make(in Input) (*Document, error) {
 			return nil, err
 		}
 	}
+	if FillBy(changes, in.Engine); len(in.Repair) > 0 {
+		if err := fillable(changes); err != nil {
+			return nil, err
+		}
+	}
 	d := &Document{Format: Format, Base: map[string]int64{}, Only: in.Only, Repair: in.Repair, Engine: in.Engine, Files: in.Files, Vars: in.Vars, Changes: []Change{}}
 	if err := d.keep(changes, in); err != nil {
 		return nil, err
@@ -107,8 +116,7 @@ func Make(in Input) (*Document, error) {
 		if c.Applies() {
 			d.Base[c.Stream] = epochOf(in.Snap, c.Stream)
 		}
-		if c.change != nil && c.change.State == ledger.Building && (c.change.Anew || c.Category == Add) {
-			c.change.Engine = in.Engine
+		if c.fills() {
 			c.Backfill = estimate(c, in)
 		}
 		if c.change != nil && c.change.Definition != nil {
@@ -177,15 +185,32 @@ func repairs(names []string, snap *ledger.Snapshot) ([]Change, error) {
 			return nil, fault.New(fault.Record, "no_history", "view %s has no history by its definition: backfill.from is none", name).
 				WithAdvice("write backfill.from: earliest, or a date, and run pinflow apply").WithExit(fault.ExitConflict)
 		}
+		compiled, err := compiledUnder(serving, find(snap.Streams, func(s ledger.Stream) bool { return s.Name == v.Stream }))
+		if err != nil {
+			return nil, fmt.Errorf("compiling view %s: %w", name, err)
+		}
 		state := ledger.Building
 		out = append(out, Change{
-			Category: Rebuild, Stream: v.Stream, View: name, Detail: "a repair: built anew by the definition that serves",
+			compiled: compiled, Category: Rebuild, Stream: v.Stream, View: name, Detail: "a repair: built anew by the definition that serves",
 			change: &ledger.ViewChange{
 				Name: name, Metadata: serving.Metadata, Shown: v.Metadata, Hash: serving.Hash, Definition: serving.Definition, State: state, Anew: true,
 			},
 		})
 	}
 	return out, nil
+}
+
+// compiledUnder is a version under the newest schema of its stream; nil of a stream that has none.
+func compiledUnder(v *ledger.ViewVersion, s *ledger.Stream) (*metric.Compiled, error) {
+	if s == nil || len(s.Schemas) == 0 {
+		return nil, nil
+	}
+	newest := s.Schemas[len(s.Schemas)-1]
+	schema, err := event.Compile(newest.Definition, newest.Version)
+	if err != nil {
+		return nil, err
+	}
+	return metric.CompileStored(v.Definition, v.Metadata, schema)
 }
 
 func (d *Document) running(in Input) {

@@ -68,8 +68,10 @@ type Change struct {
 	Auto       bool      `json:"auto"`                 // `up` applies it by itself
 	Backfill   *Estimate `json:"backfill,omitempty"`
 
-	schema *event.Stream
-	change *ledger.ViewChange
+	schema   *event.Stream
+	change   *ledger.ViewChange
+	compiled *metric.Compiled // of a version that is new
+	reason   string           // why it is refused
 }
 
 // Applies tells whether apply does anything about it.

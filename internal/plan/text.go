@@ -3,6 +3,8 @@ package plan
 import (
 	"fmt"
 	"strings"
+
+	"github.com/pinflow/pinflow/internal/ledger"
 )
 
 // Text is the document for people. end says what to do next; it stands on the last line.
@@ -86,6 +88,9 @@ func (e *Estimate) text(serves bool) string {
 		return "nothing to back-fill in the lake yet: what the log holds is filled in when the lake has it"
 	}
 	text := fmt.Sprintf("back-fill %s · %s rows · %s read · %s", plural(e.Days, "day"), Amount(float64(e.Rows)), Size(e.Bytes), between(e.Low, e.High))
+	if e.Engine != ledger.EngineKernel {
+		text += " · in " + e.Engine
+	}
 	if serves {
 		text += " · the old version serves meanwhile"
 	}

@@ -99,7 +99,7 @@ func (v *viewDiff) define(next *ledger.ViewChange) {
 	if v.compiled.NoHistory {
 		next.State = ledger.Serving
 	}
-	v.out.Line = v.want.Line("name")
+	v.out.Line, v.out.compiled = v.want.Line("name"), v.compiled
 }
 
 func (v *viewDiff) rebuild(target *ledger.ViewVersion, next *ledger.ViewChange) error {
