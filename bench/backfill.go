@@ -10,7 +10,6 @@ import (
 
 	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/event"
-	"github.com/pinflow/pinflow/internal/history"
 	"github.com/pinflow/pinflow/internal/icelake"
 	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
@@ -139,21 +138,7 @@ func fillLake(ctx context.Context, e *env, l *icelake.Lake, stream *event.Stream
 
 // backfillRate folds all of the lake for a view: rows by second of processor and of wall clock.
 func backfillRate(ctx context.Context, l *icelake.Lake, stream *event.Stream, v metric.View, rows int64) (core, wall float64, err error) {
-	schema, err := event.Compile(*stream, 1)
-	if err != nil {
-		return 0, 0, err
-	}
-	c, err := compileView(v, schema)
-	if err != nil {
-		return 0, 0, err
-	}
-	snap := &ledger.Snapshot{
-		Streams: []ledger.Stream{{Name: "pin", Schemas: []ledger.SchemaVersion{{Version: 1, Definition: *stream}}}},
-		Views: []ledger.View{{Name: v.Name, Stream: "pin", Versions: []ledger.ViewVersion{{
-			ID: 1, Hash: c.Hash(), Definition: c.Definition(), Metadata: c.Metadata(), State: ledger.Building, Schema: 1,
-		}}}},
-	}
-	r, err := history.New(snap, 1)
+	r, err := historyOf(stream, v)
 	if err != nil {
 		return 0, 0, err
 	}
