@@ -9,8 +9,8 @@ PKGS       := ./...
 export CGO_ENABLED ?= 0
 # What the end to end tests are told of their surroundings.
 E2E        := PINFLOW_BIN=$(CURDIR)/$(BIN)/pinflow PINFLOW_PYTHON=$(CURDIR)/.cache/venv/bin/python PINFLOW_KAFKA=$(CURDIR)/.cache/kafka/libs
-# Apache Spark, and what it needs to read S3.
-SPARK      := PINFLOW_SPARK_SUBMIT=$(CURDIR)/.cache/venv-spark/bin/spark-submit PINFLOW_SPARK_JARS=$(CURDIR)/.cache/spark/libs
+SPARK      := PINFLOW_SPARK_SUBMIT=$(CURDIR)/.cache/venv-spark/bin/spark-submit PINFLOW_SPARK_JARS=$(CURDIR)/.cache/spark/libs \
+              PINFLOW_PYSPARK=$(CURDIR)/.cache/venv-spark/bin/python PINFLOW_ICEBERG=$(CURDIR)/.cache/iceberg/libs
 # franz-go's mutexes count as blocked in a synctest bubble only under this tag.
 TAGS       := synctests
 
@@ -59,18 +59,19 @@ web/node_modules/.package-lock.json: web/package-lock.json
 e2e: build web/node_modules/.package-lock.json ## the real binary: kill -9, Apache Kafka, independent Iceberg reader, Chromium, wrong surroundings
 	@scripts/need node npm python3 chromium java mvn kcat
 	@scripts/venv
-	@scripts/kafka
+	@scripts/jars kafka
 	@scripts/budget 1080 "end to end" scripts/with-postgres scripts/with-s3 env $(E2E) PINFLOW_SHOTS=$(CURDIR)/.cache/page $(GO) test -count=1 -timeout 18m -v ./internal/e2e/...
 
 soak: build web/node_modules/.package-lock.json ## slow: many seeds, many kills, the SQL and back-fills in Spark
 	@scripts/need node npm python3 chromium java mvn kcat gcc g++
 	@scripts/venv
 	@scripts/venv spark
-	@scripts/spark
-	@scripts/kafka
+	@scripts/jars kafka
+	@scripts/jars spark
+	@scripts/jars iceberg
 	PINFLOW_SOAK=1 CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -count=1 -timeout 60m -v ./internal/simtest/...
 	scripts/with-postgres scripts/with-s3 env PINFLOW_SOAK=1 $(E2E) $(SPARK) $(GO) test -count=1 -timeout 60m -v ./internal/e2e/...
-	ORACLE_CASES=2000 ORACLE_SEED=2 PINFLOW_PYSPARK=$(CURDIR)/.cache/venv-spark/bin/python CGO_ENABLED=1 GOFLAGS=-mod=mod $(GO) test -C internal/oracle -count=1 -timeout 60m -v ./...
+	ORACLE_CASES=2000 ORACLE_SEED=2 $(SPARK) CGO_ENABLED=1 GOFLAGS=-mod=mod $(GO) test -C internal/oracle -count=1 -timeout 60m -v ./...
 	scripts/fuzz 20
 
 bench: build ## every figure that the README quotes
@@ -79,7 +80,7 @@ bench: build ## every figure that the README quotes
 invariants: build web/node_modules/.package-lock.json ## the matrix of invariants, from what really ran
 	@scripts/need node npm python3 chromium java mvn kcat
 	@scripts/venv
-	@scripts/kafka
+	@scripts/jars kafka
 	@scripts/budget 1200 "invariants" scripts/with-postgres scripts/with-s3 env $(E2E) scripts/invariants
 
 fmt: $(TOOLS)/gofumpt

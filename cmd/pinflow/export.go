@@ -130,6 +130,7 @@ also while pinflow runs on them.`,
 
 func (c *cli) lakeMaintain(kind, use, short string) *cobra.Command {
 	flags := &settingFlags{}
+	var minFiles int
 	cmd := &cobra.Command{
 		Use: use, Short: short,
 		Long: short + `, in every table or the one named. The process that commits to the lake does so by itself; this
@@ -140,8 +141,11 @@ is for when none runs, and is refused (exit code 4) while one does.`,
 			if len(args) > 0 {
 				table = args[0]
 			}
+			if minFiles < 2 {
+				return usage(cmd, "--min-files is at least 2")
+			}
 			return c.withStores(cmd.Context(), flags, func(s *app.Stores) error {
-				done, err := s.Maintain(cmd.Context(), kind, table)
+				done, err := s.Maintain(cmd.Context(), kind, table, minFiles)
 				if err != nil {
 					return err
 				}
@@ -157,5 +161,9 @@ is for when none runs, and is refused (exit code 4) while one does.`,
 		},
 	}
 	flags.add(cmd)
+	minFiles = lake.DefaultShape().MinFiles
+	if kind == lake.Compact {
+		cmd.Flags().IntVar(&minFiles, "min-files", minFiles, "as many small files of a day, of about the same size, are worth merging")
+	}
 	return cmd
 }

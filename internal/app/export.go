@@ -290,14 +290,17 @@ func sameIntent(a, b *ledger.Intent) bool {
 	return a == nil && b == nil || a != nil && b != nil && a.N == b.N && a.Open == b.Open
 }
 
-// Maintain merges small files or drops old snapshots, of one table or ("") all.
-func (s *Stores) Maintain(ctx context.Context, kind, table string) ([]batch.Maintained, error) {
+// Maintain merges small files, as many of a day as minFiles says or more, or drops old snapshots, of one table
+// or ("") all.
+func (s *Stores) Maintain(ctx context.Context, kind, table string, minFiles int) ([]batch.Maintained, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("naming this process: %w", err)
 	}
 	owner := fmt.Sprintf("lake %s:%s:%d", kind, host, os.Getpid())
-	c, err := batch.NewCommitter(batch.CommitterConfig{Owner: owner}, s.log, batch.NewMetrics(prometheus.NewRegistry()), s.ledger, s.lake)
+	shape := lake.DefaultShape()
+	shape.MinFiles = minFiles
+	c, err := batch.NewCommitter(batch.CommitterConfig{Owner: owner, Shape: shape}, s.log, batch.NewMetrics(prometheus.NewRegistry()), s.ledger, s.lake)
 	if err != nil {
 		return nil, err
 	}

@@ -119,7 +119,7 @@ func NewCommitter(cfg CommitterConfig, log *slog.Logger, m *Metrics, led Commits
 		cfg.Keep = lake.Retention{Keep: 20, Age: 10 * time.Minute}
 	}
 	if cfg.Shape == (lake.Shape{}) {
-		cfg.Shape = lake.Shape{Target: 16 << 20, MinFiles: 8, MaxBytes: 128 << 20}
+		cfg.Shape = lake.DefaultShape()
 	}
 	return &Committer{
 		cfg: cfg, log: log, m: m, led: led, lake: tables, now: time.Now, leases: map[string]*held{},

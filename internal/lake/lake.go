@@ -154,6 +154,11 @@ type Shape struct {
 	MaxBytes int   // columns of a rewrite, which are held in memory
 }
 
+// DefaultShape merges the small files of a day by eights, up to 16 MiB.
+func DefaultShape() Shape {
+	return Shape{Target: 16 << 20, MinFiles: 8, MaxBytes: 128 << 20}
+}
+
 // Rewrite is data files that hold the rows of others, waiting for the commit that puts them in their place.
 type Rewrite struct {
 	Table  string
