@@ -75,6 +75,7 @@ soak: build web/node_modules/.package-lock.json ## slow: many seeds, many kills,
 	scripts/fuzz 20
 
 bench: build ## every figure that the README quotes
+	@scripts/need python3 java mvn gcc g++
 	$(GO) run ./bench
 
 invariants: build web/node_modules/.package-lock.json ## the matrix of invariants, from what really ran

@@ -32,6 +32,12 @@ func child(ctx context.Context, what string, args []string) error {
 		return childDoor(ctx, args[0], args[1], args[2], args[3])
 	case what == "unit" && len(args) == 3:
 		return tell(childUnit(ctx, ledger.Unit(args[0]), args[1], args[2]))
+	case what == "drain" && len(args) == 4:
+		return childDrain(ctx, ledger.Unit(args[0]), args[1], args[2], args[3])
+	case what == "seed" && len(args) == 4:
+		return childSeed(ctx, args[0], args[1], args[2], args[3])
+	case what == "fill" && len(args) == 4:
+		return tell(childFill(ctx, args[0], args[1], args[2], args[3]))
 	case what == "commits" && len(args) == 2:
 		return tell(childCommits(ctx, args[0], args[1]))
 	}
@@ -144,7 +150,8 @@ func childDoor(ctx context.Context, data, addr, profile, name string) (err error
 // workshop is the stores of a data folder that `up` made, without `up`.
 type workshop struct {
 	ledger *sqlledger.DB
-	broker *kafkalog.Broker
+	broker *kafkalog.Broker // nil on Apache Kafka
+	group  string           // begins the names of consumer groups
 	admin  *kafkalog.Admin
 	wire   kafkalog.Config
 	data   string
@@ -171,6 +178,9 @@ func openWorkshop(ctx context.Context, data string, log *slog.Logger) (*workshop
 
 func (w *workshop) close() error {
 	w.admin.Close()
+	if w.broker == nil {
+		return w.ledger.Close()
+	}
 	return errors.Join(w.broker.Close(), w.ledger.Close())
 }
 

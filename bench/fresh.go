@@ -38,7 +38,7 @@ func runFresh(ctx context.Context, e *env) ([]figure, error) {
 			return nil, err
 		}
 		l := load{addr: s.addr, path: "/v1/streams/pin/events", conns: r.conns, batch: r.batch, rate: r.perSecond, duration: freshFor + 2*time.Second, run: 1}
-		figures, err := underLoad(ctx, s, l, r.target)
+		figures, err := underLoad(ctx, s, l, freshFor, fmt.Sprintf("at %s events/s", number(l.rate)), r.target)
 		if err != nil {
 			return nil, errors.Join(err, s.kill())
 		}
@@ -50,8 +50,8 @@ func runFresh(ctx context.Context, e *env) ([]figure, error) {
 	return out, nil
 }
 
-// underLoad probes while the load runs.
-func underLoad(ctx context.Context, s *server, l load, target float64) ([]figure, error) {
+// underLoad probes for that long while the load runs.
+func underLoad(ctx context.Context, s *server, l load, during time.Duration, what string, target float64) ([]figure, error) {
 	var (
 		p       *posted
 		delays  []time.Duration
@@ -65,16 +65,15 @@ func underLoad(ctx context.Context, s *server, l load, target float64) ([]figure
 			cancel()
 		}
 	})
-	delays, err := probe(ctx, s)
+	delays, err := probe(ctx, s, during)
 	if err != nil {
 		cancel()
 	}
 	wg.Wait()
 	if err := errors.Join(loadErr, err); err != nil {
-		return nil, fmt.Errorf("at %s events/s: %w\n%s", number(l.rate), err, s.tail())
+		return nil, fmt.Errorf("%s: %w\n%s", what, err, s.tail())
 	}
 	slices.Sort(delays)
-	what := fmt.Sprintf("at %s events/s", number(l.rate))
 	return []figure{
 		fact(what+", p50", quantile(delays, 0.5), "ms"),
 		most(what+", p99", quantile(delays, 0.99), "ms", target),
@@ -84,10 +83,17 @@ func underLoad(ctx context.Context, s *server, l load, target float64) ([]figure
 	}, nil
 }
 
+// probes asks for the probes alone.
+const probes = "f=category:probe&from=now-1h"
+
 // probe posts probes and reads when each is counted.
-func probe(ctx context.Context, s *server) ([]time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, freshFor+time.Minute)
+func probe(ctx context.Context, s *server, during time.Duration) ([]time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, during+time.Minute)
 	defer cancel()
+	before, err := s.count(ctx, probes) // of an earlier load
+	if err != nil {
+		return nil, err
+	}
 	var (
 		mu   sync.Mutex
 		sent []time.Time // of the probes that were accepted, in their order
@@ -97,7 +103,7 @@ func probe(ctx context.Context, s *server) ([]time.Duration, error) {
 	go func() {
 		tick := time.NewTicker(25 * time.Millisecond)
 		defer tick.Stop()
-		for begin := time.Now(); time.Since(begin) < freshFor; <-tick.C {
+		for begin := time.Now(); time.Since(begin) < during; <-tick.C {
 			from := time.Now()
 			err := s.postProbe(ctx)
 			mu.Lock()
@@ -116,10 +122,10 @@ func probe(ctx context.Context, s *server) ([]time.Duration, error) {
 	var delays []time.Duration
 	for {
 		asked := time.Now()
-		n, err := s.count(ctx, "f=category:probe&from=now-1h")
+		n, err := s.count(ctx, probes)
 		now := time.Now()
 		mu.Lock()
-		for ; err == nil && len(delays) < min(int(n), len(sent)); delays = append(delays, now.Sub(sent[len(delays)])) {
+		for ; err == nil && len(delays) < min(int(n-before), len(sent)); delays = append(delays, now.Sub(sent[len(delays)])) {
 		}
 		done := over && len(delays) == len(sent)
 		err = errors.Join(err, post)

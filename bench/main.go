@@ -27,12 +27,22 @@ type bench struct {
 // all benches, in the order of the report.
 func all() []bench {
 	return []bench{
-		collectBench, doorBench, overloadBench, peerBench, batchBench, liveBench, pipelineBench, freshBench, restartBench, queryBench, backfillBench, historyBench, kernelBench, duckBench, sketchBench, commitBench,
+		collectBench, doorBench, overloadBench, peerBench, batchBench, liveBench, lakeBench, windowBench, pipelineBench, freshBench, restartBench, queryBench, backfillBench, historyBench, historyPeersBench, besideBench, kernelBench, duckBench, sketchBench, commitBench,
 	}
+}
+
+// scale of the benches that compare pinflow with others on much data.
+type scale struct {
+	events  int           // in the log (batch, live)
+	rows    int           // in the lake (history-peers, beside)
+	sample  int           // events that are given to what is too slow for all
+	rate    float64       // events a second of a steady load (beside)
+	seconds time.Duration // how long such a load lasts
 }
 
 // env is what a run is given.
 type env struct {
+	scale
 	root    string // of the repository
 	dir     string // of this run, empty
 	profile string // folder for CPU profiles; "": none
@@ -45,6 +55,7 @@ func (e *env) say(format string, args ...any) { fmt.Fprintf(e.out, "    "+format
 
 // options of the command line.
 type options struct {
+	scale
 	runs    int
 	list    bool
 	out     string
@@ -66,6 +77,11 @@ func main() {
 	flag.BoolVar(&o.list, "list", false, "list the benches")
 	flag.StringVar(&o.out, "out", "bench/RESULTS.md", "file that holds the results; \"\": print only")
 	flag.StringVar(&o.profile, "profile", "", "folder to put CPU profiles into: slower, for looking at causes")
+	flag.IntVar(&o.events, "events", 2_000_000, "events in the log, of batch and live")
+	flag.IntVar(&o.rows, "rows", 50_000_000, "rows in the lake, of history-peers and beside")
+	flag.IntVar(&o.sample, "sample", 5000, "events for the consumer that stores each by itself, of batch")
+	flag.Float64Var(&o.rate, "rate", 20_000, "events a second beside a back-fill, of beside")
+	flag.DurationVar(&o.seconds, "for", 20*time.Second, "how long a steady load lasts, of live and beside")
 	flag.Parse()
 	if err := run(ctx, o, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -80,7 +96,7 @@ func run(ctx context.Context, o options, names []string) error {
 	}
 	if o.list {
 		for _, b := range chosen {
-			fmt.Printf("%-12s %s\n", b.name, b.title)
+			fmt.Printf("%-14s %s\n", b.name, b.title)
 		}
 		return nil
 	}
@@ -132,6 +148,9 @@ func choose(names []string) ([]bench, error) {
 	return chosen, nil
 }
 
+// longest is when a run is given up.
+const longest = 30 * time.Minute
+
 // repeat runs a bench so many times and folds its figures.
 func repeat(ctx context.Context, o options, root string, b bench) (*section, error) {
 	s := &section{bench: b, machine: look(root), runs: o.runs}
@@ -141,11 +160,11 @@ func repeat(ctx context.Context, o options, root string, b bench) (*section, err
 			return nil, err
 		}
 		e := &env{
-			root: root, dir: dir, profile: o.profile, name: b.name, out: os.Stderr,
+			scale: o.scale, root: root, dir: dir, profile: o.profile, name: b.name, out: os.Stderr,
 			log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		}
 		fmt.Fprintf(os.Stderr, "%s, run %d of %d, load %s\n", b.name, n+1, o.runs, loadAverage())
-		bounded, cancel := context.WithTimeout(ctx, 10*time.Minute)
+		bounded, cancel := context.WithTimeout(ctx, longest)
 		figures, err := b.run(bounded, e)
 		cancel()
 		err = errors.Join(err, os.RemoveAll(dir))

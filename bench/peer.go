@@ -118,10 +118,10 @@ func (e *env) python() string { return filepath.Join(e.root, ".cache", "bench-ve
 
 // install makes the Python environment of the peer unless it is there.
 func (e *env) install(ctx context.Context) error {
-	if exec.CommandContext(ctx, e.python(), "-c", "import fastapi, uvicorn, kafka").Run() == nil {
+	if exec.CommandContext(ctx, e.python(), "-c", "import fastapi, uvicorn, kafka, duckdb, duckdb_extension_httpfs, boto3, lz4.frame").Run() == nil {
 		return nil
 	}
-	e.say("installing FastAPI and kafka-python into .cache/bench-venv")
+	e.say("installing the Python peers into .cache/bench-venv")
 	venv := filepath.Join(e.root, ".cache", "bench-venv")
 	for _, args := range [][]string{
 		{"python3", "-m", "venv", venv},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -201,4 +204,27 @@ func freePort() string {
 	}
 	defer l.Close() //nolint:errcheck // it was for its number
 	return l.Addr().String()
+}
+
+// metric is a counter of /metrics, 0 if it does not answer or has none of that name.
+func (s *server) metric(ctx context.Context, name string) float64 {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addr+"/metrics", nil)
+	if err != nil {
+		return 0
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0
+	}
+	defer resp.Body.Close() //nolint:errcheck // read to its end
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		if text, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			v, err := strconv.ParseFloat(text, 64)
+			if err != nil {
+				return 0
+			}
+			return v
+		}
+	}
+	return 0
 }

@@ -111,8 +111,9 @@ func (w *workshop) fill(ctx context.Context, n int) (bytes int64, err error) {
 
 // feeder appends real pins to the log, as the collector does.
 type feeder struct {
-	producer *kafkalog.Producer
-	pins     []template
+	producer   *kafkalog.Producer
+	pins       []template
+	partitions int // 0: 2
 }
 
 func (w *workshop) feeder() (*feeder, error) {
@@ -129,7 +130,7 @@ func (w *workshop) feeder() (*feeder, error) {
 	return &feeder{producer: producer, pins: pins}, nil
 }
 
-// append sends the pins numbered [from, from+n), half of them to each partition.
+// append sends the pins numbered [from, from+n), as many to each partition.
 func (f *feeder) append(ctx context.Context, from, n int) (bytes int64, err error) {
 	recs := make([]event.Record, n)
 	now := time.Now()
@@ -140,7 +141,7 @@ func (f *feeder) append(ctx context.Context, from, n int) (bytes int64, err erro
 		patch(value, id, stamp)
 		bytes += int64(len(value))
 		name := string(value[idAt-len("bench-") : idAt+idDigits])
-		recs[i] = event.Record{Key: span.Key{Partition: int32(id & 1)}, Partition: []byte(name), Value: value, ID: name, Received: now.UnixMicro(), Schema: 1}
+		recs[i] = event.Record{Key: f.keyOf(id), Partition: []byte(name), Value: value, ID: name, Received: now.UnixMicro(), Schema: 1}
 	}
 	for _, err := range f.producer.Append(ctx, "pin", recs) {
 		if err != nil {
@@ -211,7 +212,7 @@ func covers(at, end span.Vector) bool {
 
 func (w *workshop) drainLive(ctx context.Context, end span.Vector) error {
 	log := childLog()
-	u, err := live.New(live.Config{Owner: "bench"}, log, live.NewMetrics(prometheus.NewRegistry()), w.ledger, app.Opener(w.wire, w.admin, "bench-live", log))
+	u, err := live.New(live.Config{Owner: "bench"}, log, live.NewMetrics(prometheus.NewRegistry()), w.ledger, app.Opener(w.wire, w.admin, w.group+"bench-live", log))
 	if err != nil {
 		return err
 	}
@@ -229,7 +230,7 @@ func (w *workshop) drainBatch(ctx context.Context, end span.Vector) (_ []figure,
 	}
 	defer func() { err = errors.Join(err, lake.Close()) }()
 	m := batch.NewMetrics(prometheus.NewRegistry())
-	u, err := batch.New(batch.Config{Owner: "bench", StageEvery: time.Second}, log, m, w.ledger, lake, app.Opener(w.wire, w.admin, "bench-batch", log))
+	u, err := batch.New(batch.Config{Owner: "bench", StageEvery: time.Second}, log, m, w.ledger, lake, app.Opener(w.wire, w.admin, w.group+"bench-batch", log))
 	if err != nil {
 		return nil, err
 	}
