@@ -24,7 +24,7 @@ var lakeBench = bench{
 }
 
 func runLake(ctx context.Context, e *env) (_ []figure, err error) {
-	if err := errors.Join(e.install(ctx), e.script(ctx, "venv", "spark"), e.script(ctx, "peers", "spark"), e.script(ctx, "peers", "connect")); err != nil {
+	if err := errors.Join(e.install(ctx), e.script(ctx, "venv", "spark"), e.script(ctx, "jars", "peer-spark"), e.script(ctx, "jars", "peer-connect")); err != nil {
 		return nil, err
 	}
 	stop, err := e.s3()

@@ -50,7 +50,7 @@ const historyView = "version: 1\nstream: pin\nkeep: {minute: 7d, hour: 90d, day:
 const historyAge = 100 * 24 * time.Hour
 
 func runHistoryPeers(ctx context.Context, e *env) ([]figure, error) {
-	if err := errors.Join(e.install(ctx), e.script(ctx, "venv", "spark"), e.script(ctx, "peers", "spark")); err != nil {
+	if err := errors.Join(e.install(ctx), e.script(ctx, "venv", "spark"), e.script(ctx, "jars", "peer-spark")); err != nil {
 		return nil, err
 	}
 	stop, err := e.s3()

@@ -36,7 +36,7 @@ type kafka struct {
 
 // kafka starts a broker of its own, on an empty folder.
 func (e *env) kafka(ctx context.Context) (*kafka, error) {
-	if err := e.script(ctx, "kafka"); err != nil {
+	if err := e.script(ctx, "jars", "kafka"); err != nil {
 		return nil, err
 	}
 	dir, controller := filepath.Join(e.dir, "kafka"), freePort()

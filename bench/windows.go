@@ -28,7 +28,7 @@ var windowBench = bench{
 const countView = "version: 1\nname: pins\nstream: pin\nkeep: {minute: 7d, hour: 90d, day: forever}\ndimensions: [{name: category}]\nmeasures: [{name: posted, agg: count}]\n"
 
 func runWindows(ctx context.Context, e *env) (_ []figure, err error) {
-	if err := errors.Join(e.script(ctx, "venv", "spark"), e.script(ctx, "peers", "spark")); err != nil {
+	if err := errors.Join(e.script(ctx, "venv", "spark"), e.script(ctx, "jars", "peer-spark")); err != nil {
 		return nil, err
 	}
 	k, err := e.kafka(ctx)
