@@ -56,7 +56,7 @@ func (b *batch) judge() error {
 		in := inspector.Inspect(value, now.UnixMicro())
 		if in.Verdict.Malformed() {
 			if len(b.events) == 1 && in.Verdict.Code == event.CodeNotJSON && b.o.Form != FormNDJSON {
-				return fault.New(fault.Record, "malformed_body", "the body is not JSON: %s", in.Verdict.Message)
+				return notJSON(value, in.Verdict.Message)
 			}
 			f.reject(in.Verdict.Code, in.Verdict.Path, in.Verdict.Message)
 			continue
@@ -67,6 +67,15 @@ func (b *batch) judge() error {
 		b.put(i, value, &in, now)
 	}
 	return nil
+}
+
+// notJSON refuses a body that should be one event.
+func notJSON(value []byte, why string) error {
+	err := fault.New(fault.Record, "malformed_body", "the body is not JSON: %s", why)
+	if end, ok := skipValue(value, 0); ok && value[0] == '{' && end < len(value) && skipSpace(value, end) < len(value) && value[skipSpace(value, end)] == '{' {
+		return err.WithAdvice("Send several objects as an array, or one a line with Content-Type: application/x-ndjson")
+	}
+	return err
 }
 
 func (b *batch) newID(again *repeats, value []byte, now time.Time) string {
@@ -173,6 +182,7 @@ func (b *batch) result() *Result {
 			res.Rejected++
 		case Retry:
 			res.Retry++
+			res.Why = cmp.Or(res.Why, f.Message)
 			if f.Code != "not_stored" {
 				res.Unknown++
 			}

@@ -172,6 +172,15 @@ func (c *Collector) StreamOf(topic string) string {
 	return topic
 }
 
+// shortName is a name that a client made up, as far as it helps to repeat it.
+func shortName(name string) string {
+	const most = 64
+	if len(name) <= most {
+		return name
+	}
+	return strings.ToValidUTF8(name[:most], "") + "…"
+}
+
 // find returns the route of a stream, or an error that names the nearest.
 func (c *Collector) find(stream string) (*route, error) {
 	all := c.routes.Load()
@@ -180,7 +189,7 @@ func (c *Collector) find(stream string) (*route, error) {
 	}
 	r, ok := all.streams[stream]
 	if !ok {
-		err := fault.New(fault.Record, "unknown_stream", "there is no stream %q", stream)
+		err := fault.New(fault.Record, "unknown_stream", "there is no stream %q", shortName(stream))
 		names := slices.Sorted(maps.Keys(all.streams))
 		if near := nearest(stream, names); near != "" {
 			err = err.WithAdvice("Did you mean %q?", near)

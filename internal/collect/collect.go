@@ -139,6 +139,7 @@ const (
 type Result struct {
 	Accepted, DeadLettered, Rejected, Retry int
 	Unknown                                 int           // those of Retry that may be stored
+	Why                                     string        // the first of Retry was not stored
 	Results                                 []EventResult // in order of Index
 }
 

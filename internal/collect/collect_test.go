@@ -297,6 +297,32 @@ func TestIngestAnswersWhatTheLogSays(t *testing.T) {
 	}
 }
 
+func TestWhyNothingWasStored(t *testing.T) {
+	log := &memLog{answer: func(string, int) error { return fault.New(fault.Transient, "log_full", "/secret/path is full") }}
+	c := newCollector(t, collect.Config{}, log, pins())
+	res := ingest(t, c, `[{},{}]`, collect.Options{Results: collect.ResultsNone})
+	if res.Retry != 2 || !strings.Contains(res.Why, "the log is full") || strings.Contains(res.Why, "secret") {
+		t.Errorf("%+v", res)
+	}
+}
+
+func TestRefusedBodiesSayWhatToDo(t *testing.T) {
+	c := newCollector(t, collect.Config{}, &memLog{}, pins())
+	_, err := c.Ingest(t.Context(), "pin", []byte("{\"a\":1}\n{\"a\":2}\n"), collect.Options{})
+	if fault.CodeOf(err) != "malformed_body" || !strings.Contains(err.Error(), "application/x-ndjson") {
+		t.Errorf("lines sent as JSON: %v", err)
+	}
+	for _, other := range []string{`{"a":1} x`, `{"a":1`, `x{}`} {
+		if _, err := c.Ingest(t.Context(), "pin", []byte(other), collect.Options{}); fault.CodeOf(err) != "malformed_body" || strings.Contains(err.Error(), "ndjson") {
+			t.Errorf("%s: %v", other, err)
+		}
+	}
+	_, err = c.Ingest(t.Context(), strings.Repeat("ü", 5000), []byte("{}"), collect.Options{})
+	if fault.CodeOf(err) != "unknown_stream" || len(err.Error()) > 300 {
+		t.Errorf("a long name: %.400v", err)
+	}
+}
+
 func TestValidateOnlyStoresNothing(t *testing.T) {
 	log := &memLog{}
 	c := newCollector(t, collect.Config{}, log, pins())

@@ -108,7 +108,7 @@ func (a *API) takeBody(w http.ResponseWriter, r *http.Request) (*body, error) {
 	b := &body{bytes: (*buffers.Get().(*[]byte))[:0], from: a.bodies}
 	if err := b.fill(in, a.cfg.Body, r.ContentLength); err != nil {
 		b.release()
-		return nil, bodyProblem(err, a.cfg.Body)
+		return nil, bodyProblem(err, a.cfg.Body, encoding(r.Header.Values("Content-Encoding")))
 	}
 	return b, nil
 }
@@ -157,17 +157,26 @@ func (b *body) fill(in io.Reader, limit, hint int64) error {
 	}
 }
 
+// encoding is the name of a body's content encoding, "" when it has none.
+func encoding(values []string) string {
+	name := strings.ToLower(strings.TrimSpace(strings.Join(values, ",")))
+	if name == "identity" {
+		return ""
+	}
+	return name
+}
+
 // unpack undoes the content encoding.
 func unpack(in io.Reader, encodings []string) (io.Reader, func(), error) {
-	name := strings.ToLower(strings.TrimSpace(strings.Join(encodings, ",")))
+	name := encoding(encodings)
 	switch name {
-	case "", "identity":
+	case "":
 		return in, func() {}, nil
 	case "gzip", "x-gzip":
 		z, _ := gzips.Get().(*gzip.Reader)
 		if err := z.Reset(in); err != nil {
 			gzips.Put(z)
-			return nil, nil, bodyProblem(err, 0)
+			return nil, nil, bodyProblem(err, 0, name)
 		}
 		return z, func() { gzips.Put(z) }, nil
 	case "zstd":
@@ -179,7 +188,7 @@ func unpack(in io.Reader, encodings []string) (io.Reader, func(), error) {
 			}
 		}
 		if err := z.Reset(in); err != nil {
-			return nil, nil, bodyProblem(err, 0)
+			return nil, nil, bodyProblem(err, 0, name)
 		}
 		return z, func() {
 			if z.Reset(nil) == nil {
@@ -198,7 +207,8 @@ func overCapacity(why string) *Problem {
 	return &Problem{Status: http.StatusTooManyRequests, Code: "over_capacity", Detail: why + "; nothing of this request was stored", retryAfter: defaultRetry}
 }
 
-func bodyProblem(err error, limit int64) error {
+// bodyProblem says what is wrong with a body that could not be read, unpacked or held.
+func bodyProblem(err error, limit int64, packed string) error {
 	var over *http.MaxBytesError
 	var p *Problem
 	switch {
@@ -214,6 +224,15 @@ func bodyProblem(err error, limit int64) error {
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return problemf(http.StatusRequestTimeout, "body_too_slow", "the body did not arrive in time; nothing of it was stored")
+	}
+	short := errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
+	switch {
+	case short && packed != "":
+		return problemf(http.StatusBadRequest, "malformed_body", "the body is cut short, or is no %s as its Content-Encoding says; nothing of it was stored", packed)
+	case short:
+		return problemf(http.StatusBadRequest, "malformed_body", "the body is shorter than it was said to be; nothing of it was stored")
+	case packed != "":
+		return problemf(http.StatusBadRequest, "malformed_body", "the body cannot be unpacked as %s, its Content-Encoding: %v", packed, err)
 	}
 	return problemf(http.StatusBadRequest, "malformed_body", "the body cannot be read: %v", err)
 }
@@ -231,7 +250,7 @@ func mediaType(r *http.Request) (string, error) {
 	if err != nil {
 		return "", problemf(http.StatusUnsupportedMediaType, "unsupported_type", "Content-Type %q cannot be read", text)
 	}
-	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "us-ascii") {
+	if charset := params["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "utf8") && !strings.EqualFold(charset, "us-ascii") {
 		return "", problemf(http.StatusUnsupportedMediaType, "unsupported_type", "the charset %q is not taken: send UTF-8", charset)
 	}
 	return name, nil

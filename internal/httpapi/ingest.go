@@ -93,6 +93,9 @@ func notTaken(kind string) *Problem {
 // optionsOf says who sends, in the words of the collector.
 func optionsOf(w http.ResponseWriter, r *http.Request) (collect.Options, error) {
 	o := collect.Options{Results: collect.ResultsErrors, APIKey: keyID(w), IdempotencyKey: r.Header.Get("Idempotency-Key")}
+	if len(r.Header["Idempotency-Key"]) > 1 {
+		return o, problemf(http.StatusBadRequest, "bad_parameter", "there is more than one Idempotency-Key: which of them names this request cannot be told")
+	}
 	if len(o.IdempotencyKey) > 256 {
 		return o, problemf(http.StatusBadRequest, "bad_parameter", "the Idempotency-Key is longer than 256 bytes")
 	}
@@ -118,26 +121,34 @@ func ingestOptions(w http.ResponseWriter, r *http.Request) (collect.Options, err
 	default:
 		return o, notTaken(kind)
 	}
+	return o, wishes(&o, r, true)
+}
+
+// wishes reads what the query asks of the answer. A strict path takes no other parameter; a compatible
+// one leaves those alone, but never stores what it was asked only to check.
+func wishes(o *collect.Options, r *http.Request, strict bool) (err error) {
 	if r.URL.RawQuery == "" {
-		return o, nil
+		return nil
 	}
 	for key, values := range r.URL.Query() {
 		v := values[len(values)-1]
 		switch key {
 		case "results":
 			if v != collect.ResultsErrors && v != collect.ResultsAll && v != collect.ResultsNone {
-				return o, problemf(http.StatusBadRequest, "bad_parameter", "results=%s is not one of errors, all, none", v)
+				return problemf(http.StatusBadRequest, "bad_parameter", "results=%s is not one of errors, all, none", v)
 			}
 			o.Results = v
 		case "validate_only":
 			if o.ValidateOnly, err = strconv.ParseBool(v); err != nil {
-				return o, problemf(http.StatusBadRequest, "bad_parameter", "validate_only=%s is neither true nor false", v)
+				return problemf(http.StatusBadRequest, "bad_parameter", "validate_only=%s is neither true nor false", v)
 			}
 		default:
-			return o, unknownParameter(key, "results", "validate_only")
+			if strict {
+				return unknownParameter(key, "results", "validate_only")
+			}
 		}
 	}
-	return o, nil
+	return nil
 }
 
 // ingestFailure makes sure that a sender can tell "nothing was stored" from "it is not known".
@@ -232,6 +243,9 @@ func refusal(status int, res *collect.Result) *Problem {
 		p := problemf(status, "unknown", "it is not known of every event whether it was stored: sending them again under the same ids counts once")
 		if res.Unknown == 0 {
 			p.Code, p.Detail = "not_stored", "nothing was stored: send the same events again later"
+			if res.Why != "" {
+				p.Detail = "nothing was stored: " + res.Why + "; send the same events again later"
+			}
 		}
 		p.retryAfter = max(retryAfter(res), defaultRetry)
 		return p

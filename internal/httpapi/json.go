@@ -48,7 +48,7 @@ func jsonBodyProblem(err error, most int64) error {
 	if over := (*http.MaxBytesError)(nil); errors.As(err, &over) {
 		return problemf(http.StatusRequestEntityTooLarge, "body_too_large", "the body is larger than %d bytes", most)
 	}
-	return bodyProblem(err, most)
+	return bodyProblem(err, most, "")
 }
 
 // decodeObject decodes one JSON object into a struct.

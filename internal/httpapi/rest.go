@@ -21,6 +21,9 @@ func (a *API) emulation(stream string) func(http.ResponseWriter, *http.Request) 
 			return err
 		}
 		o, err := optionsOf(w, r)
+		if err == nil {
+			err = wishes(&o, r, false)
+		}
 		if err != nil {
 			return err
 		}
@@ -111,6 +114,9 @@ func (a *API) topics(w http.ResponseWriter, r *http.Request) error {
 	o, err := optionsOf(w, r)
 	if err != nil {
 		return err
+	}
+	if r.URL.RawQuery != "" && r.URL.Query().Has("validate_only") {
+		return problemf(http.StatusBadRequest, "bad_parameter", "validate_only is not known here, and the records would be stored: check them at /v1/streams/%s/events", stream)
 	}
 	if kind := r.Header.Get("Content-Type"); strings.Contains(kind, "kafka.binary") || strings.Contains(kind, "kafka.avro") || strings.Contains(kind, "kafka.protobuf") {
 		return problemf(http.StatusUnsupportedMediaType, "unsupported_type", "Content-Type %q is not taken: send application/vnd.kafka.json.v2+json", kind)
@@ -254,7 +260,8 @@ const (
 	restDeadLettered = 42206 // kept as a dead letter: sending it again changes nothing
 )
 
-// writeOffsets answers as Kafka REST v2 does, but never 200 when a record failed.
+// writeOffsets answers as Kafka REST v2 does, but never 200 when a record failed; nor 422 when one was
+// kept as a dead letter, for that says that nothing was stored.
 func writeOffsets(w http.ResponseWriter, r *http.Request, res *collect.Result, o collect.Options, n int) error {
 	status := resultStatus(res, false)
 	if status != http.StatusAccepted && status != http.StatusMultiStatus {
@@ -281,12 +288,8 @@ func writeOffsets(w http.ResponseWriter, r *http.Request, res *collect.Result, o
 			failed++
 		}
 	}
-	switch {
-	case failed == 0:
-		status = http.StatusOK
-	case failed == n && status == http.StatusAccepted:
-		status = http.StatusUnprocessableEntity
-	default:
+	status = http.StatusOK
+	if failed > 0 {
 		status = http.StatusMultiStatus
 	}
 	h := w.Header()
