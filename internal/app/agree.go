@@ -4,85 +4,104 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
+	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/icelake"
+	"github.com/pinflow/pinflow/internal/kafkalog"
 	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/sqlledger"
 )
 
-// missingFile tells whether a store that is kept in a file is not there. A URL is a server's affair.
-func missingFile(name string) (bool, error) {
-	if strings.Contains(name, "://") {
-		return false, nil
+// compare looks, before anything is made or written, whether a ledger or a catalog that is to be made new
+// would be made beside what an earlier one left (L7).
+func compare(ctx context.Context, s config.Settings, log *slog.Logger) error {
+	blank, err := sqlledger.Blank(ctx, s.Ledger.DSN)
+	if err != nil {
+		return err
 	}
-	_, err := os.Stat(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return true, nil
+	left, err := icelake.Look(ctx, lakeConfig(s, log), blank)
+	if err != nil {
+		return fmt.Errorf("looking at the lake: %w", err)
 	}
-	return false, err
+	defer left.Close()
+	if blank {
+		return nothingLeft(s, left)
+	}
+	if len(left.Named) > 0 {
+		return nil
+	}
+	led, err := sqlledger.Open(ctx, s.Ledger.DSN, log)
+	if err != nil {
+		return fmt.Errorf("opening the ledger: %w", err)
+	}
+	return errors.Join(noAmnesia(ctx, s, led), led.Close())
 }
 
-// noOrphan refuses to make a new ledger beside a lake that another one has filled: its ledger is lost (L7).
-// Tables without commits are nobody's loss.
-func (p *parts) noOrphan(ctx context.Context) (err error) {
-	s := p.cfg.Project.Settings
-	if strings.Contains(s.Lake.Catalog, "://") {
-		return nil // looked at by agree, when it is open
-	}
-	fresh, err := missingFile(s.Ledger.DSN)
-	if err != nil || !fresh {
-		return err
-	}
-	none, err := missingFile(s.Lake.Catalog)
-	if err != nil || none {
-		return err
-	}
-	lk, err := icelake.Open(ctx, lakeConfig(s, p.log))
-	if err != nil {
-		return fmt.Errorf("opening the lake: %w", err)
-	}
-	defer func() { err = errors.Join(err, lk.Close()) }()
-	tables, err := lk.Tables(ctx)
-	if err != nil {
-		return fmt.Errorf("listing the lake's tables: %w", err)
-	}
-	for _, t := range tables {
-		head, err := lk.Head(ctx, t)
-		if err != nil {
-			return fmt.Errorf("reading the head of table %s: %w", t, err)
-		}
-		if head.Seq > 0 {
-			return fault.New(fault.Config, "lake_mismatch", "table %s of the lake is at commit %d, but its ledger %s is gone", t, head.Seq, s.Ledger.DSN).
-				WithAdvice("restore log, ledger and lake from one backup; nothing was written")
+const (
+	adoptAdvice   = "build a new one from the lake with: pinflow lake adopt; or restore log, ledger and lake from one backup; nothing was written"
+	restoreAdvice = "restore log, ledger and lake from one backup; nothing was written"
+)
+
+// nothingLeft refuses to make a new ledger beside a lake that another one has filled, or a log that another
+// one was reading: its ledger is lost. Tables without commits are nobody's loss.
+func nothingLeft(s config.Settings, left *icelake.Remains) error {
+	for _, tables := range []map[string]string{left.Named, left.Newest} {
+		for _, t := range slices.Sorted(maps.Keys(tables)) {
+			seq, err := left.Seq(tables[t])
+			if err != nil {
+				return err
+			}
+			if seq > 0 {
+				return fault.New(fault.Config, "lake_mismatch", "table %s of the lake is at commit %d, but its ledger %s", t, seq, gone(s.Ledger.DSN)).
+					WithAdvice("%s", adoptAdvice)
+			}
 		}
 	}
-	return nil
+	if s.Log.Kind != config.Embedded {
+		return nil
+	}
+	dir := filepath.Join(s.Data, "log")
+	held, err := kafkalog.Holds(dir)
+	if err != nil || !held {
+		return err
+	}
+	return fault.New(fault.Config, "log_orphaned", "the log in %s holds events, but its ledger %s", dir, gone(s.Ledger.DSN)).
+		WithAdvice("restore log, ledger and lake from one backup, or move the log away to begin anew without what is in it; nothing was written")
 }
 
-// noAmnesia refuses to make a new catalog under a ledger that knows of commits (L7).
-func (p *parts) noAmnesia(ctx context.Context) error {
-	s := p.cfg.Project.Settings
-	none, err := missingFile(s.Lake.Catalog)
-	if err != nil || !none {
-		return err
+// gone says of a store that it is not there, or new. A URL may hold a password.
+func gone(at string) string {
+	if strings.Contains(at, "://") {
+		return "in PostgreSQL is gone: that database knows of nothing"
 	}
-	tables, err := p.knownTables(ctx)
+	if info, err := os.Stat(at); err == nil {
+		return fmt.Sprintf("%s is gone: the file of %d bytes knows of nothing", at, info.Size())
+	}
+	return at + " is gone"
+}
+
+// noAmnesia refuses to make a new catalog under a ledger that knows of commits.
+func noAmnesia(ctx context.Context, s config.Settings, led *sqlledger.DB) error {
+	tables, err := knownTables(ctx, led)
 	if err != nil {
 		return err
 	}
 	for _, t := range tables {
-		last, err := p.ledger.LastIntent(ctx, t)
+		last, err := led.LastIntent(ctx, t)
 		if err != nil {
 			return fmt.Errorf("reading the newest commit of table %s: %w", t, err)
 		}
 		if last != nil {
-			return fault.New(fault.Config, "lake_mismatch", "the ledger knows of commit %d of table %s, but the lake's catalog %s is gone", last.N, t, s.Lake.Catalog).
-				WithAdvice("restore log, ledger and lake from one backup; nothing was written")
+			return fault.New(fault.Config, "lake_mismatch", "the ledger knows of commit %d of table %s, but the lake's catalog %s", last.N, t, gone(s.Lake.Catalog)).
+				WithAdvice("register the tables that are in the warehouse again with: pinflow lake adopt; or %s", restoreAdvice)
 		}
 	}
 	return nil
@@ -90,7 +109,10 @@ func (p *parts) noAmnesia(ctx context.Context) error {
 
 // agree compares every table with the ledger before a port is open or anything is read (L7).
 func (p *parts) agree(ctx context.Context) error {
-	known, err := p.knownTables(ctx)
+	if err := p.lake.CheckAge(ctx); err != nil {
+		return err
+	}
+	known, err := knownTables(ctx, p.ledger)
 	if err != nil {
 		return err
 	}
@@ -142,8 +164,8 @@ func (p *parts) agreeOn(ctx context.Context, table string) error {
 }
 
 // knownTables are the tables that the ledger's streams fill.
-func (p *parts) knownTables(ctx context.Context) ([]string, error) {
-	snap, err := p.ledger.Load(ctx)
+func knownTables(ctx context.Context, led *sqlledger.DB) ([]string, error) {
+	snap, err := led.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalogue: %w", err)
 	}

@@ -37,6 +37,9 @@ func Infra(ctx context.Context, p *config.Project, log *slog.Logger, say func(fo
 	if err := supported(p.Settings, allUnits); err != nil {
 		return err
 	}
+	if err := compare(ctx, p.Settings, log); err != nil {
+		return err
+	}
 	led, err := sqlledger.Open(ctx, p.Settings.Ledger.DSN, log)
 	if err != nil {
 		return fmt.Errorf("opening the ledger: %w", err)

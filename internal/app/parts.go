@@ -70,7 +70,7 @@ func (p *parts) open(ctx context.Context) error {
 		return err
 	}
 	p.onClose(p.folder.close)
-	if err := p.noOrphan(ctx); err != nil {
+	if err := compare(ctx, s, p.log); err != nil {
 		return p.explain(err)
 	}
 	if p.ledger, err = sqlledger.Open(ctx, s.Ledger.DSN, p.log); err != nil {
@@ -109,9 +109,6 @@ func (p *parts) open(ctx context.Context) error {
 
 // openLake opens the lake, if it is the one that the ledger knows.
 func (p *parts) openLake(ctx context.Context) (err error) {
-	if err := p.noAmnesia(ctx); err != nil {
-		return err
-	}
 	if p.lake, err = icelake.Open(ctx, lakeConfig(p.cfg.Project.Settings, p.log)); err != nil {
 		return fmt.Errorf("opening the lake: %w", err)
 	}

@@ -197,8 +197,23 @@ func TestCorruptLedger(t *testing.T) {
 	if err := os.WriteFile(ledger, bytes.Repeat([]byte("not a database "), 1000), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, 1, []string{"ledger.db"}, "up", "--data", dir, "--listen", freePort(t), "--log-listen", freePort(t))
+	refused(t, 3, []string{"ledger.db", "damaged", "pinflow lake adopt"}, "up", "--data", dir, "--listen", freePort(t), "--log-listen", freePort(t))
 	if text, err := os.ReadFile(ledger); err != nil || !bytes.HasPrefix(text, []byte("not a database ")) {
+		t.Errorf("the corrupt bytes were not kept: %v", err)
+	}
+}
+
+// The catalog's file likewise.
+func TestCorruptCatalog(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir)
+	s.stop()
+	catalog := filepath.Join(dir, "lake", "catalog.db")
+	if err := os.WriteFile(catalog, bytes.Repeat([]byte("not a database "), 1000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, 3, []string{"catalog.db", "damaged", "pinflow lake adopt"}, "up", "--data", dir, "--listen", freePort(t), "--log-listen", freePort(t))
+	if text, err := os.ReadFile(catalog); err != nil || !bytes.HasPrefix(text, []byte("not a database ")) {
 		t.Errorf("the corrupt bytes were not kept: %v", err)
 	}
 }

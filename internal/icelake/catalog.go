@@ -35,6 +35,7 @@ var errRefused = fmt.Errorf("commit refused: %w", table.ErrCommitFailed)
 // use, without the query builder and the five dialects that iceberg-go's own brings along.
 type catalog struct {
 	db        *sql.DB
+	at        string // file or URL
 	bind      func(query string) string // translates the placeholders ?
 	lock      string                    // statement that keeps others from making the tables; "": needless
 	files     storage
@@ -61,7 +62,7 @@ CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (
 
 // openCatalog opens or makes the catalog at a postgres:// URL or in a SQLite file.
 func openCatalog(ctx context.Context, at string, files storage, warehouse string) (*catalog, error) {
-	c := &catalog{files: files, warehouse: warehouse, parsed: map[string]parsed{}}
+	c := &catalog{at: at, files: files, warehouse: warehouse, parsed: map[string]parsed{}}
 	open := c.openSQLite
 	if IsPostgres(at) {
 		open = c.openPostgres
@@ -117,6 +118,11 @@ func (c *catalog) unavailable(doing string, err error) error {
 	if known := refused(err); known != "" {
 		return fault.New(fault.Config, "catalog_refused", "%s: the lake's catalog refuses this user: %s", doing, known).
 			WithAdvice("check user, password, database and rights in lake.catalog")
+	}
+	if damaged(err) {
+		return fault.New(fault.Corrupt, "catalog_corrupt", "%s: the catalog's file %s is damaged: %w", doing, c.at, err).
+			WithAdvice("keep the file, then restore log, ledger and lake from one backup; or move it away and run: pinflow lake adopt").
+			WithExit(fault.ExitInvalid)
 	}
 	return fault.New(fault.Transient, "catalog", "%s: %w", doing, err)
 }

@@ -41,6 +41,8 @@ type storage interface {
 	iceio.ReadFileIO
 	// List returns the locations of the files in a folder, none if the folder is not there.
 	List(folder string) ([]string, error)
+	// walk shows the files of a folder, with those of its folders if deep; none if the folder is not there.
+	walk(folder string, deep bool, show func(found) error) error
 }
 
 // disk is file IO for tables on a local disk. A file that was closed without error is on the disk for
@@ -151,6 +153,34 @@ func (d *disk) List(folder string) ([]string, error) {
 		names[i] = strings.TrimSuffix(folder, "/") + "/" + name
 	}
 	return names, nil
+}
+
+func (d *disk) walk(folder string, deep bool, show func(found) error) error {
+	root, err := localPath(folder)
+	if err != nil {
+		return err
+	}
+	root = filepath.Clean(root)
+	return filepath.WalkDir(root, func(at string, e fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // it went meanwhile, or never was
+			return nil
+		case err != nil:
+			return err
+		case e.IsDir() && at != root && !deep:
+			return fs.SkipDir
+		case e.IsDir():
+			return nil
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return show(found{at: fileURI(at), modified: info.ModTime(), bytes: info.Size()})
+	})
 }
 
 // mkdirAll makes the folder and those above it, each synced in its parent before anything is put in it.

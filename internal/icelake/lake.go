@@ -53,54 +53,67 @@ func Make(cfg Config) (bool, error) {
 }
 
 func open(ctx context.Context, cfg Config, os fileSystem) (*Lake, error) {
-	l := &Lake{log: cfg.Log, close: func() {}}
-	warehouse, dirs := strings.TrimRight(cfg.Warehouse, "/"), []string(nil)
-	local := newDisk(os)
-	if isS3(warehouse) {
-		name, _, err := splitS3(warehouse)
-		if err != nil {
-			return nil, err
-		}
-		b, err := newBucket(cfg.S3, name, cfg.Log)
-		if err != nil {
-			return nil, err
-		}
-		l.files, l.close = b, b.close
-		if err := b.check(); err != nil {
-			b.close()
-			return nil, err
-		}
-	} else {
-		abs, err := filepath.Abs(cfg.Warehouse)
-		if err != nil {
-			return nil, fmt.Errorf("finding warehouse %s: %w", cfg.Warehouse, err)
-		}
-		l.files, warehouse, dirs = local, fileURI(abs), append(dirs, abs)
+	w, err := findWarehouse(cfg, os)
+	if err != nil {
+		return nil, err
 	}
 	at := cfg.Catalog
 	if !IsPostgres(at) {
 		abs, err := filepath.Abs(cfg.Catalog)
 		if err != nil {
-			return nil, fmt.Errorf("finding catalog %s: %w", cfg.Catalog, err)
+			return nil, errors.Join(fmt.Errorf("finding catalog %s: %w", cfg.Catalog, err), w.closed())
 		}
-		at, dirs = abs, append(dirs, filepath.Dir(abs))
+		at, w.dirs = abs, append(w.dirs, filepath.Dir(abs))
 	}
-	for _, dir := range dirs {
-		if err := local.mkdirAll(dir); err != nil {
+	for _, dir := range w.dirs {
+		if err := newDisk(os).mkdirAll(dir); err != nil {
 			return nil, fault.New(fault.Config, "lake_folder", "making folder of the lake: %w", err).
 				WithAdvice("make %s writable or set lake.warehouse to another folder", dir)
 		}
 	}
-	cat, err := openCatalog(ctx, at, l.files, warehouse)
-	if err != nil {
-		l.close()
-		return nil, err
+	l := &Lake{log: cfg.Log, files: w.files, close: w.close}
+	if l.cat, err = openCatalog(ctx, at, l.files, w.uri); err != nil {
+		return nil, errors.Join(err, w.closed())
 	}
-	l.cat = cat
 	if err := l.checkPlace(ctx); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// warehouse is a place of tables that was found.
+type warehouse struct {
+	uri   string // without a slash at the end
+	files storage
+	dirs  []string // folders that have to be made
+	close func()
+}
+
+func (w *warehouse) closed() error { w.close(); return nil }
+
+// findWarehouse makes nothing. fault.Config no_bucket: S3 has no such bucket.
+func findWarehouse(cfg Config, os fileSystem) (*warehouse, error) {
+	at := strings.TrimRight(cfg.Warehouse, "/")
+	if !isS3(at) {
+		abs, err := filepath.Abs(cfg.Warehouse)
+		if err != nil {
+			return nil, fmt.Errorf("finding warehouse %s: %w", cfg.Warehouse, err)
+		}
+		return &warehouse{uri: fileURI(abs), files: newDisk(os), dirs: []string{abs}, close: func() {}}, nil
+	}
+	name, _, err := splitS3(at)
+	if err != nil {
+		return nil, err
+	}
+	b, err := newBucket(cfg.S3, name, cfg.Log)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.check(); err != nil {
+		b.close()
+		return nil, err
+	}
+	return &warehouse{uri: at, files: b, close: b.close}, nil
 }
 
 // Close closes the catalog and ends requests that still wait.

@@ -130,8 +130,15 @@ func Mismatch(table string, h Head, last *ledger.Intent) error {
 	if last != nil {
 		knows = fmt.Sprintf("commit %d (%s)", last.N, last.ID)
 	}
-	return fault.New(fault.Config, "lake_mismatch", "table %s is at commit %d (%s), the ledger's newest is %s", table, h.Seq, h.CommitID, knows).
-		WithAdvice("restore log, ledger and lake from one backup; nothing was written")
+	what := "they went apart at some commit before"
+	switch {
+	case last == nil || h.Seq > last.N:
+		what = "the lake is ahead of the ledger, which is older or another one"
+	case h.Seq < last.N:
+		what = "the ledger is ahead of the lake, which is older or another one"
+	}
+	return fault.New(fault.Config, "lake_mismatch", "table %s is at commit %d (%s), the ledger's newest is %s: %s", table, h.Seq, h.CommitID, knows, what).
+		WithAdvice("restore log, ledger and lake from one backup, or take the ledger away (an empty database, or no file) and build it from the lake with: pinflow lake adopt; nothing was written")
 }
 
 // Landed says what a commit did, read from the manifests that it wrote.

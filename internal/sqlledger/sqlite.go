@@ -65,9 +65,12 @@ func openSQLite(ctx context.Context, path string, wrap wrapper) (*DB, error) {
 }
 
 func sqlitePool(abs, extra string, wrap wrapper) (*sql.DB, error) {
-	dsn := "file:" + (&url.URL{Path: abs}).EscapedPath() + "?" + extra +
-		"&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
-		"&_pragma=foreign_keys(1)&_pragma=journal_size_limit(67108864)&_pragma=cache_size(-16384)&_error_rc=1"
+	return sqliteFile(abs, extra+"&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"+
+		"&_pragma=foreign_keys(1)&_pragma=journal_size_limit(67108864)&_pragma=cache_size(-16384)", wrap)
+}
+
+func sqliteFile(abs, how string, wrap wrapper) (*sql.DB, error) {
+	dsn := "file:" + (&url.URL{Path: abs}).EscapedPath() + "?" + how + "&_error_rc=1"
 	c, err := sqlite.NewConnector(dsn)
 	if err != nil {
 		return nil, classifySQLite(abs, err)
@@ -128,7 +131,8 @@ func checkSQLite(ctx context.Context, d *DB, abs string) error {
 
 func ledgerCorrupt(path string, err error) error {
 	return fault.New(fault.Corrupt, "ledger_corrupt", "the ledger file %s is damaged: %w", path, err).
-		WithAdvice("keep the file, then restore log, ledger and lake from one backup")
+		WithAdvice("keep the file, then restore log, ledger and lake from one backup; or move it away and run: pinflow lake adopt").
+		WithExit(fault.ExitInvalid)
 }
 
 // classifySQLite sorts SQLite's result codes (https://www.sqlite.org/rescode.html).
