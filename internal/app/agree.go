@@ -29,7 +29,7 @@ func compare(ctx context.Context, s config.Settings, log *slog.Logger) error {
 	}
 	left, err := icelake.Look(ctx, lakeConfig(s, log), blank)
 	if err != nil {
-		return fmt.Errorf("looking at the lake: %w", err)
+		return fmt.Errorf("opening the lake: %w", err)
 	}
 	defer left.Close()
 	if blank {

@@ -35,7 +35,7 @@ var errRefused = fmt.Errorf("commit refused: %w", table.ErrCommitFailed)
 // use, without the query builder and the five dialects that iceberg-go's own brings along.
 type catalog struct {
 	db        *sql.DB
-	at        string // file or URL
+	at        string                    // file or URL
 	bind      func(query string) string // translates the placeholders ?
 	lock      string                    // statement that keeps others from making the tables; "": needless
 	files     storage
