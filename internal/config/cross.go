@@ -132,6 +132,9 @@ func (l *loader) views(p *Project, schemas map[string]*event.Schema) {
 		}
 		if schema := schemas[v.Stream]; schema != nil {
 			l.compile(v, schema, d)
+			if p.Settings.Backfill.Engine == EngineSpark {
+				l.inSpark(v, schema, d)
+			}
 		}
 	}
 }

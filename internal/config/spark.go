@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/metric"
 )
 
 // sparkSecret is a key of Spark's configuration that holds a secret, as Spark itself tells them.
@@ -16,6 +19,17 @@ var ownConf = map[string]string{
 	"spark.jars":                 "backfill.spark.jars",
 	"spark.jars.packages":        "backfill.spark.packages",
 	"spark.sql.session.timeZone": "statements are of UTC",
+}
+
+// inSpark warns of a view whose history Spark cannot fill in. It may be there already, or the kernel's to fill in.
+func (l *loader) inSpark(v *View, schema *event.Schema, d *walker) {
+	c, _ := metric.Compile(v.View, schema)
+	if c == nil || c.NoHistory {
+		return
+	}
+	if reasons := c.KernelOnly(); len(reasons) > 0 {
+		d.note(SeverityWarning, "name", d.find("name"), "engine spark cannot fill in its history: only the kernel has "+strings.Join(reasons, "; "), "pinflow apply --engine kernel")
+	}
 }
 
 // spark checks what is said of Apache Spark.
