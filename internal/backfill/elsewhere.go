@@ -64,6 +64,9 @@ func (d *day) elsewhere(ctx context.Context, sel lake.Selection) error {
 	job := history.Job{
 		Name: fmt.Sprintf("task-%d-%d", d.t.ID, d.t.Number), About: fmt.Sprintf("%s, %s", d.t.View, d.t.Day), Columns: columns, Statements: statements,
 	}
+	for n := max(1, d.t.Number-ledger.MaxTries); n < d.t.Number; n++ {
+		job.Before = append(job.Before, fmt.Sprintf("task-%d-%d", d.t.ID, n))
+	}
 	oldest := int64(d.r.OlderBelow())
 	var older, whole []string
 	for _, f := range files {
@@ -119,6 +122,7 @@ func (d *day) ask(ctx context.Context, job history.Job) error {
 	work, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	held := make(chan struct{})
+	job.Progress = func(done, all int) { d.about.Store(d.t.Expect * int64(done) / int64(max(all, 1))) }
 	go func() {
 		defer close(held)
 		cancel(d.hold(work))
@@ -146,7 +150,9 @@ func (d *day) hold(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		err := d.w.store.RenewTask(ctx, *d.t, leaseTTL)
+		t := *d.t
+		t.Rows = d.about.Load()
+		err := d.w.store.RenewTask(ctx, t, leaseTTL)
 		if err == nil {
 			renewed = time.Now()
 			var all []ledger.Backfill

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"sync/atomic"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/calendar"
@@ -124,6 +125,7 @@ type day struct {
 	worked  time.Time // since when, without a pause
 
 	away   int64          // rows that another engine folded
+	about  atomic.Int64   // that it has folded so far
 	states []*fold.States // that it made and no segment has yet
 	size   int            // bytes in them
 }
@@ -194,7 +196,9 @@ func (d *day) block(ctx context.Context, b *lake.Block, add func(*lake.Block, hi
 		}
 	}
 	if time.Since(d.renewed) > leaseRenew {
-		if err := d.w.store.RenewTask(ctx, *d.t, leaseTTL); err != nil {
+		t := *d.t
+		t.Rows = d.r.Rows + d.away
+		if err := d.w.store.RenewTask(ctx, t, leaseTTL); err != nil {
 			return err
 		}
 		d.renewed = time.Now()

@@ -16,11 +16,13 @@ const RowsTable = "pinflow_rows"
 
 // Job is a part of a task that another engine than the kernel does: statements over data files.
 type Job struct {
-	Name       string // own to this try of the task; letters, digits and -
-	About      string // for people
+	Name       string   // own to this try of the task; letters, digits and -
+	Before     []string // names of earlier tries, of which something may be left where a worker was killed
+	About      string   // for people
 	Files      []lake.DataFile
 	Columns    []lake.FileColumn // of RowsTable; a file that lacks one has NULL in it
 	Statements []Statement
+	Progress   func(done, all int) // told now and then, in steps of the engine; nil: nobody asks
 }
 
 // Statement computes the states of some of the rows.

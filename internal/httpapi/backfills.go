@@ -65,7 +65,7 @@ func backfillBodyOf(b *ledger.Backfill, now time.Time) backfillBody {
 	out := backfillBody{
 		ID: b.ID, View: b.View, Stream: b.Stream, Version: b.Hash, VersionState: b.VersionIs, Engine: b.Engine, State: b.State, Import: b.File,
 		CreatedAt: b.CreatedAt, ListedAt: orNone(b.ListedAt), FinishedAt: orNone(b.FinishedAt),
-		Days: map[string]int64{ledger.Queued: 0, ledger.Running: 0, ledger.Done: 0, ledger.Failed: 0}, RowsDone: b.Read, RowsTotal: b.Expect, Rows: b.Rows,
+		Days: map[string]int64{ledger.Queued: 0, ledger.Running: 0, ledger.Done: 0, ledger.Failed: 0}, RowsDone: b.Read + b.Working, RowsTotal: b.Expect, Rows: b.Rows,
 	}
 	total := int64(0)
 	for state, n := range b.Tasks {

@@ -57,6 +57,7 @@ type Backfill struct {
 
 	Tasks   map[string]int64 // by state
 	Rows    int64            // folded by tasks that are done
+	Working int64            // folded so far by tasks that run, about
 	Read    int64            // rows of the lake that these tasks read
 	Expect  int64            // rows of the lake in all days listed
 	Seconds float64          // spent by tasks that are done
@@ -73,7 +74,7 @@ type Task struct {
 	Holder   string
 	Number   int64 // raised by each lease
 	Tries    int
-	Rows     int64
+	Rows     int64 // folded; of one that runs so far, about
 	Error    string
 	Started  time.Time
 	Finished time.Time
@@ -166,7 +167,8 @@ type Tasks interface {
 	// holder works on one at a time, so one that it has already was left by a process that died under its
 	// name. nil when there is none.
 	LeaseTask(ctx context.Context, holder string, ttl time.Duration, engines ...string) (*TaskLease, error)
-	// RenewTask prolongs the lease. Lost: somebody else has it, or it was cancelled.
+	// RenewTask prolongs the lease and notes how many rows are folded so far. Lost: somebody else has it, or it
+	// was cancelled.
 	RenewTask(ctx context.Context, t TaskLease, ttl time.Duration) error
 	// ReturnTask gives it back: with a cause it was a try that failed, without one it was none.
 	ReturnTask(ctx context.Context, t TaskLease, cause string) error

@@ -5,6 +5,7 @@ It connects to SOCKET and speaks JSON lines. After {"application", "spark"} of i
 {"done", "all"} tasks of Spark, and in the end {"rows": [n], "wrote": [[file]]} or {"error"}. It ends with its
 connection, also in the middle of a job. It needs Python 3.6 and nothing of the executors but Spark.
 """
+import itertools
 import json
 import os
 import queue
@@ -46,11 +47,12 @@ def take(jobs):
     os._exit(0)
 
 
-def watch(sc, working):
-    """Tells how many of the tasks of the running stages are done, when that changes."""
-    told = None
+def watch(sc, group, working):
+    """Tells how many tasks are done of those that Spark knows of by now, when that changes."""
+    told, tracker = None, sc.statusTracker()
     while not working.wait(1):
-        stages = [sc.statusTracker().getStageInfo(s) for s in sc.statusTracker().getActiveStageIds()]
+        jobs = [tracker.getJobInfo(j) for j in tracker.getJobIdsForGroup(group)]
+        stages = [tracker.getStageInfo(s) for j in jobs if j is not None for s in j.stageIds]
         stages = [s for s in stages if s is not None]
         now = {"done": sum(s.numCompletedTasks for s in stages), "all": sum(s.numTasks for s in stages)}
         if stages and now != told:
@@ -97,10 +99,10 @@ def main():
     say({"application": sc.applicationId, "spark": spark.version})
     jobs = queue.Queue()
     threading.Thread(target=take, args=(jobs,), daemon=True).start()
-    while True:
-        job, working = jobs.get(), threading.Event()
-        sc.setJobDescription(job["about"])
-        watcher = threading.Thread(target=watch, args=(sc, working), daemon=True)
+    for number in itertools.count():
+        job, working, group = jobs.get(), threading.Event(), "pinflow-%d" % number
+        sc.setJobGroup(group, job["about"])
+        watcher = threading.Thread(target=watch, args=(sc, group, working), daemon=True)
         watcher.start()
         try:
             answer = run(spark, job)

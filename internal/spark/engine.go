@@ -55,11 +55,16 @@ func (e *Engine) Fold(ctx context.Context, job history.Job, fn func(*fold.States
 		}
 		e.last = time.Now()
 	}()
+	for _, name := range job.Before {
+		if err := e.staging.RemoveStaged(name); err != nil {
+			return 0, fmt.Errorf("removing what an earlier try left: %w", err)
+		}
+	}
 	a, err := e.askOf(job)
 	if err != nil {
 		return 0, err
 	}
-	m, err := e.run(ctx, a)
+	m, err := e.run(ctx, a, job.Progress)
 	if err != nil {
 		return 0, err
 	}
@@ -78,7 +83,7 @@ func (e *Engine) Fold(ctx context.Context, job history.Job, fn func(*fold.States
 }
 
 // run has the driver answer, which is started if there is none.
-func (e *Engine) run(ctx context.Context, a ask) (m message, err error) {
+func (e *Engine) run(ctx context.Context, a ask, progress func(done, all int)) (m message, err error) {
 	if e.session != nil && e.session.dead() {
 		e.Close()
 	}
@@ -89,6 +94,9 @@ func (e *Engine) run(ctx context.Context, a ask) (m message, err error) {
 	}
 	told := time.Now()
 	m, err = e.session.do(ctx, a, func(done, all int) {
+		if progress != nil {
+			progress(done, all)
+		}
 		if time.Since(told) > progressEvery {
 			told = time.Now()
 			e.log.Info("Spark is at work", "on", a.About, "application", e.session.greeting.Application, "tasks", all, "done", done)

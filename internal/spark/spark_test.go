@@ -235,10 +235,20 @@ func TestSparkThatDoesNotStart(t *testing.T) {
 		"other":     {script(t, "echo one; echo two\n"), "spark_failed", "one; two"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := New(tc.cfg, slog.New(slog.DiscardHandler), shelf{t.TempDir()})
-			_, err := e.Fold(t.Context(), job(c), func(*fold.States) error { return nil })
+			dir := t.TempDir()
+			for _, left := range []string{"task-1-0", "task-1-1", "task-2-1"} {
+				if err := os.MkdirAll(filepath.Join(dir, left, "0"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			e, j := New(tc.cfg, slog.New(slog.DiscardHandler), shelf{dir}), job(c)
+			j.Before = []string{"task-1-0"}
+			_, err := e.Fold(t.Context(), j, func(*fold.States) error { return nil })
 			if fault.CodeOf(err) != tc.code || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("%v", err)
+			}
+			if left, err := os.ReadDir(dir); err != nil || len(left) != 1 || left[0].Name() != "task-2-1" {
+				t.Errorf("left are %v, %v", left, err)
 			}
 			e.Close()
 		})

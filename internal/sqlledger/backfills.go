@@ -84,7 +84,10 @@ func (x *tx) backfills(ctx context.Context, id int64) ([]ledger.Backfill, error)
 		b := &all[i]
 		b.Tasks[state] = n
 		b.Expect += expect
-		if state == ledger.Done {
+		switch state {
+		case ledger.Running:
+			b.Working = rows
+		case ledger.Done:
 			b.Read, b.Rows, b.Seconds = expect, rows, float64(micros)/1e6
 		}
 		return nil

@@ -69,7 +69,7 @@ func (d *DB) leaseTask(ctx context.Context, holder string, ttl time.Duration, en
 			return err
 		}
 		n, err := x.exec(ctx, `UPDATE backfill_tasks SET state = 'running', holder = ?, number = number + 1, tries = tries + 1,
-		    expires = ?, started_at = ?, write_id = NULL WHERE id = ? AND number = ? AND (state = 'queued' OR state = 'running' AND (expires <= ? OR holder = ?))
+		    expires = ?, started_at = ?, write_id = NULL, n_rows = 0 WHERE id = ? AND number = ? AND (state = 'queued' OR state = 'running' AND (expires <= ? OR holder = ?))
 		    AND EXISTS (SELECT 1 FROM backfills b WHERE b.id = backfill_id AND b.state = 'running')`,
 			holder, now+ttl.Microseconds(), now, t.ID, t.Number, now, holder)
 		again = n == 0
@@ -109,7 +109,7 @@ func (d *DB) RenewTask(ctx context.Context, t ledger.TaskLease, ttl time.Duratio
 		if err != nil {
 			return err
 		}
-		return x.setTask(ctx, &t, "expires = ?", now+ttl.Microseconds())
+		return x.setTask(ctx, &t, "expires = ?, n_rows = ?", now+ttl.Microseconds(), t.Rows)
 	})
 	if err != nil {
 		return fmt.Errorf("renewing task %d: %w", t.ID, err)
@@ -131,13 +131,13 @@ func (x *tx) setTask(ctx context.Context, t *ledger.TaskLease, set string, args 
 func (d *DB) ReturnTask(ctx context.Context, t ledger.TaskLease, cause string) error {
 	err := d.write(ctx, noLock, func(x *tx) error {
 		if cause == "" {
-			return x.setTask(ctx, &t, "state = 'queued', tries = tries - 1, expires = NULL")
+			return x.setTask(ctx, &t, "state = 'queued', tries = tries - 1, n_rows = 0, expires = NULL")
 		}
 		state := ledger.Queued
 		if t.Tries >= ledger.MaxTries {
 			state = ledger.Failed
 		}
-		return x.setTask(ctx, &t, "state = ?, error = ?, expires = NULL", state, []byte(cause))
+		return x.setTask(ctx, &t, "state = ?, error = ?, n_rows = 0, expires = NULL", state, []byte(cause))
 	})
 	if err != nil {
 		return fmt.Errorf("returning task %d: %w", t.ID, err)

@@ -154,7 +154,9 @@ func leasedTwice(_ *testing.T, w *world) {
 	}
 	w.fails(w.sealTask(slow, 1), fault.Lost, "task_lost")
 	w.fails(w.l.RenewTask(w.ctx, again, time.Hour), fault.Lost, "task_lost")
+	fast.Rows = 17
 	w.ok(w.l.RenewTask(w.ctx, fast, time.Hour))
+	w.same([]int64{17, 0}, []int64{w.backfill(fast.Backfill).Working, w.backfill(fast.Backfill).Rows})
 	write := must(w.l.OpenTask(w.ctx, fast))(w)
 	w.ok(w.l.AddSegments(w.ctx, write, []ledger.Segment{segment(b.Version, 5, 5)}))
 	w.same([]int64{}, w.bucketsOf(b.Version))
