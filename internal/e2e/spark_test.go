@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/event"
@@ -76,7 +77,7 @@ func TestSparkFillsInWhatTheKernelDoes(t *testing.T) {
 			if len(kernel) < 100 {
 				t.Errorf("%s: only %d groups", view, len(kernel))
 			}
-			if d := cmp.Diff(kernel, spark); d != "" {
+			if d := gocmp.Diff(kernel, spark); d != "" {
 				t.Errorf("%s: -kernel +Spark\n%.4000s", view, d)
 			}
 			t.Logf("%s: %d groups", view, len(kernel))
@@ -117,6 +118,7 @@ type seller struct {
 	*definer
 	rnd  *rand.Rand
 	sent int64
+	days int // of the events, back from now; 0: 6
 }
 
 const (
@@ -246,7 +248,8 @@ func (s *seller) post(n int) {
 			}
 			said, err := io.ReadAll(resp.Body)
 			resp.Body.Close()
-			if err != nil || resp.StatusCode != http.StatusNotFound && (resp.StatusCode != http.StatusAccepted || bytes.Contains(said, []byte("dead_lettered\":1"))) {
+			notYet := resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusServiceUnavailable // of a stream just made
+			if err != nil || !notYet && (resp.StatusCode != http.StatusAccepted || bytes.Contains(said, []byte("dead_lettered\":1"))) {
 				s.t.Fatalf("%s: %v %.2000s", resp.Status, err, said)
 			}
 			return resp.StatusCode == http.StatusAccepted
@@ -267,7 +270,7 @@ func (s *seller) post(n int) {
 // event is one of an odd shop. Prices are whole quarters, so that sums do not depend on their order.
 func (s *seller) event(now time.Time) json.RawMessage {
 	r := s.rnd
-	e := map[string]any{"at": now.Add(-time.Duration(r.Int64N(int64(6 * 24 * time.Hour)))).Format(time.RFC3339Nano), "gift": r.IntN(2) == 0}
+	e := map[string]any{"at": now.Add(-time.Duration(r.Int64N(int64(cmp.Or(s.days, 6)) * int64(24*time.Hour)))).Format(time.RFC3339Nano), "gift": r.IntN(2) == 0}
 	some := func(name string, v any) {
 		if r.IntN(10) > 0 {
 			e[name] = v
@@ -395,7 +398,7 @@ func TestSparkFailsAndIsStopped(t *testing.T) {
 	prove.Invariant(t, "M4", prove.EmbeddedLog, prove.Disk, prove.SQLite)
 	tmp := t.TempDir()
 	with := func(conf ...string) []string { return append(sparkEnv(submit, conf...), "TMPDIR="+tmp) }
-	s := &seller{definer: &definer{t: t, s: startIn(t, with("spark.driver.memory=64m"), t.TempDir()), files: filepath.Join(t.TempDir(), "project")}, rnd: rand.New(rand.NewPCG(testbed.Seed(t), 4))}
+	s := &seller{definer: &definer{t: t, s: startIn(t, with("spark.driver.memory=64m"), t.TempDir()), files: filepath.Join(t.TempDir(), "project")}, rnd: rand.New(rand.NewPCG(testbed.Seed(t), 4)), days: 1}
 	s.begin()
 	s.stream(scoreField + moodField)
 	s.post(3000)
@@ -420,6 +423,7 @@ func TestSparkFailsAndIsStopped(t *testing.T) {
 	working := func() bool { return len(drivers(t, tmp)) > 0 && s.task("running") }
 	must(t, "backfill", "retry", s.id(), "--url", s.s.url())
 	s.s.until(working, "Spark does not begin")
+	s.s.until(func() bool { return s.done() > 0 }, "nobody tells how far Spark is")
 	must(t, "backfill", "pause", s.id(), "--url", s.s.url())
 	s.s.until(func() bool { return len(drivers(t, tmp)) == 0 && !s.task("running") }, "Spark goes on although its back-fill is paused")
 	must(t, "backfill", "resume", s.id(), "--url", s.s.url())
@@ -479,6 +483,16 @@ func (s *seller) task(state string) bool {
 		}
 	}
 	return false
+}
+
+// done is how many rows the newest back-fill has folded, about.
+func (s *seller) done() int64 {
+	s.t.Helper()
+	var b struct {
+		RowsDone int64 `json:"rows_done"`
+	}
+	s.s.get("/v1/backfills/"+s.id(), &b)
+	return b.RowsDone
 }
 
 // drivers are the processes that were started on a driver of Spark below the folder.
