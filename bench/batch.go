@@ -53,6 +53,7 @@ func runLake(ctx context.Context, e *env) (_ []figure, err error) {
 		return nil, fmt.Errorf("the topic ends at %d for %d events", ours.Events, e.events)
 	}
 	rate := float64(e.events) / ours.Seconds
+	core := func(s spent) float64 { return float64(e.events) / s.cpu.Seconds() }
 	out := append([]figure{fact("pinflow", rate, "events/s")}, e.took("pinflow", ours.spent)...)
 	for _, to := range []string{"parquet", "iceberg"} {
 		theirs, seconds, err := e.sparkToLake(ctx, k, to)
@@ -62,7 +63,8 @@ func runLake(ctx context.Context, e *env) (_ []figure, err error) {
 		what := "Spark → " + map[string]string{"parquet": "Parquet", "iceberg": "Iceberg"}[to]
 		peer := float64(e.events) / seconds
 		out = append(append(out, fact(what, peer, "events/s")), e.took(what, theirs)...)
-		out = append(out, fact(what+", start-up and end", theirs.wall.Seconds()-seconds, "s"), least("pinflow ÷ "+what, rate/peer, "times", 5))
+		out = append(out, fact(what+", start-up and end", theirs.wall.Seconds()-seconds, "s"), least("pinflow ÷ "+what, rate/peer, "times", 5),
+			fact("pinflow ÷ "+what+", a core", core(ours.spent)/core(theirs), "times"))
 		e.say("%s: %.0f events/s, pinflow %.0f", what, peer, rate)
 	}
 	more, err := e.connect(ctx, k, rate)

@@ -50,10 +50,15 @@ type watcher struct {
 	wg    sync.WaitGroup
 	cpu   map[int]time.Duration
 	peak  map[int]float64
+	seen  map[int]int // how often
 }
 
+// lasting is how often a process has to be seen for its memory to count: one that is just forked shows its
+// parent's.
+const lasting = 20
+
 func watchGroup(group int) *watcher {
-	w := &watcher{group: group, stop: make(chan struct{}), cpu: map[int]time.Duration{}, peak: map[int]float64{}}
+	w := &watcher{group: group, stop: make(chan struct{}), cpu: map[int]time.Duration{}, peak: map[int]float64{}, seen: map[int]int{}}
 	w.wg.Go(func() {
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
@@ -80,6 +85,7 @@ func (w *watcher) look() {
 		if err != nil || groupOf(pid) != w.group {
 			continue
 		}
+		w.seen[pid]++
 		w.cpu[pid] = max(w.cpu[pid], cpuOf(pid))
 		if _, peak := memory(pid); peak > 0 {
 			w.peak[pid] = peak
@@ -94,8 +100,10 @@ func (w *watcher) end() spent {
 	for _, d := range w.cpu {
 		s.cpu += d
 	}
-	for _, m := range w.peak {
-		s.peak += m
+	for pid, m := range w.peak {
+		if w.seen[pid] >= lasting {
+			s.peak += m
+		}
 	}
 	return s
 }
