@@ -122,7 +122,9 @@ func (d *day) ask(ctx context.Context, job history.Job) error {
 	work, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	held := make(chan struct{})
-	job.Progress = func(done, all int) { d.about.Store(d.t.Expect * int64(done) / int64(max(all, 1))) }
+	job.Progress = func(done, all int) { // an engine finds more to do while it works
+		d.about.Store(max(d.about.Load(), d.t.Expect*int64(done)/int64(max(all, 1))))
+	}
 	go func() {
 		defer close(held)
 		cancel(d.hold(work))

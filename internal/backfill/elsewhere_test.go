@@ -169,7 +169,7 @@ func TestAnotherEngineIsStopped(t *testing.T) {
 	t.Parallel()
 	w, _ := newSparkWorld(t)
 	begun, ends := make(chan struct{}), make(chan error, 1)
-	w.spark.tells = func(tell func(done, all int)) { tell(3, 4) }
+	w.spark.tells = func(tell func(done, all int)) { tell(3, 4); tell(5, 8) }
 	w.spark.does = func(ctx context.Context) error {
 		begun <- struct{}{}
 		<-ctx.Done()
