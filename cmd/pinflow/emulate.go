@@ -45,7 +45,7 @@ Numbers may end in k or M.`,
 	fs.StringVar(&f.users, "users", "500", "how many users post")
 	fs.StringVar(&f.rate, "rate", "100/s", "events a second, like 2k/s; max: as fast as the server takes them")
 	fs.StringVar(&f.events, "events", "", "how many events (default: until Ctrl-C)")
-	fs.StringVar(&f.late, "late", "0%", "share of events that are late, like 1%")
+	fs.StringVar(&f.late, "late", "0%", "share of events that are late, like 1% or 0.01")
 	fs.StringVar(&f.bad, "bad", "0%", "share of events that are to be refused or dead-lettered")
 	fs.StringVar(&f.duplicate, "duplicate", "0%", "share of events that are sent twice")
 	fs.StringVar(&f.malformed, "malformed", "0%", "share of events that are no events, to be refused")
@@ -130,17 +130,20 @@ func (f *emulateFlags) config(cmd *cobra.Command) (emulate.Config, error) {
 		if x.text == "" {
 			continue
 		}
-		var ok bool
 		if x.whole != nil {
-			var v float64
-			v, ok = parseCount(x.text)
-			*x.whole = int64(v)
-		} else {
-			*x.share, ok = parseShare(x.text)
+			v, ok := parseCount(x.text)
+			if *x.whole = int64(v); !ok || *x.whole < 1 {
+				return cfg, usage(cmd, "%s cannot be %q: write it like 500 or 2k", x.flag, x.text)
+			}
+			continue
 		}
-		if !ok {
-			return cfg, usage(cmd, "%s cannot be %q", x.flag, x.text)
+		var ok bool
+		if *x.share, ok = parseShare(x.text); !ok {
+			return cfg, usage(cmd, "%s cannot be %q: write it like 1%% or 0.01", x.flag, x.text)
 		}
+	}
+	if f.connections < 1 || f.batch < 1 {
+		return cfg, usage(cmd, "--connections and --batch are at least 1")
 	}
 	if f.rate != "max" {
 		v, ok := parseCount(strings.TrimSuffix(f.rate, "/s"))

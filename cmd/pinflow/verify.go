@@ -16,7 +16,7 @@ func (c *cli) verifyCommand() *cobra.Command {
 		Short: "Hold a server against what emulate sent: counts, lake and live numbers, exactly",
 		Long: `Hold a server against what emulate sent to it: counts, the rows of the lake and the live numbers have
 to be equal, exactly. The truth files together must tell of everything that the server holds. Differences
-go to stderr, in json with the rest. Exit code 1 when something differs.`,
+go to stderr, the first 20 of them; -o json has up to 1000. Exit code 1 when something differs.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if len(truth) == 0 {
@@ -52,6 +52,9 @@ func (c *cli) verify(cmd *cobra.Command, truth []string, wait time.Duration) err
 	return err
 }
 
+// shownDifferences fit on a screen; -o json has more.
+const shownDifferences = 20
+
 func (c *cli) showVerified(r *emulate.Report) error {
 	if c.output == asJSON {
 		return c.printJSON(r)
@@ -66,11 +69,12 @@ func (c *cli) showVerified(r *emulate.Report) error {
 	if err := c.print(s); err != nil {
 		return err
 	}
-	for _, d := range r.Differences {
+	first := r.Differences[:min(len(r.Differences), shownDifferences)]
+	for _, d := range first {
 		c.say("differs: %s", printable(d))
 	}
-	if r.More > 0 {
-		c.say("and %d more differences", r.More)
+	if more := len(r.Differences) - len(first) + r.More; more > 0 {
+		c.say("and %d more differences: -o json names %d", more, len(r.Differences))
 	}
 	if r.Equal() {
 		c.say("equal: counts, lake and live numbers are what was sent")

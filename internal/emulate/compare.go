@@ -202,6 +202,9 @@ func (v *verifier) nameEvents(ctx context.Context, stream, date string) error {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(held)) {
+		if !v.ours(id) {
+			v.report.Foreign += int64(held[id])
+		}
 		if _, ours := want[id]; !ours {
 			v.report.differ("%s %s: event %s is in the lake and was not accepted", stream, date, id)
 		} else if held[id] > 1 {

@@ -135,6 +135,10 @@ func TestLiesAreNamed(t *testing.T) {
 					t.Errorf("does not say %q:\n%s", want, r)
 				}
 			}
+			foreign := name == "foreign" || name == "swapped"
+			if (r.Foreign == 1) != foreign || strings.Contains(err.Error(), "no run in the truth") != foreign {
+				t.Errorf("%d foreign events, %v", r.Foreign, err)
+			}
 		})
 	}
 }

@@ -26,6 +26,7 @@ type Report struct {
 	Streams     []StreamReport `json:"streams"`     // by name
 	Differences []string       `json:"differences"` // the first ones, never null
 	More        int            `json:"more"`        // differences beyond those
+	Foreign     int64          `json:"foreign"`     // events of the lake that are of no run in the truth
 }
 
 // StreamReport is what the truth tells of a stream, and how much of it was compared.
@@ -61,7 +62,7 @@ func (r *Report) String() string {
 }
 
 // maxDifferences are named, the others counted.
-const maxDifferences = 20
+const maxDifferences = 1000
 
 func (r *Report) differ(format string, args ...any) {
 	if len(r.Differences) == maxDifferences {
@@ -124,10 +125,20 @@ func Verify(ctx context.Context, cfg VerifyConfig, log *slog.Logger) (*Report, e
 		v.report.Streams = append(v.report.Streams, *v.streams[name].report)
 	}
 	if !v.report.Equal() {
-		return &v.report, fault.New(fault.Unknown, "not_equal", "the server differs from the truth in %d places", len(v.report.Differences)+v.report.More).
+		err := fault.New(fault.Unknown, "not_equal", "the server differs from the truth in %d places", len(v.report.Differences)+v.report.More).
 			WithExit(fault.ExitFailed)
+		if n := v.report.Foreign; n > 0 {
+			err = err.WithAdvice("the lake holds %d events of no run in the truth: name the truth of every run, on a server to which nothing else posts", n)
+		}
+		return &v.report, err
 	}
 	return &v.report, nil
+}
+
+// ours tells whether an event's id is one that a run of the truth gives.
+func (v *verifier) ours(id string) bool {
+	name, _, _ := strings.Cut(id, "-")
+	return slices.ContainsFunc(v.runs, func(r run) bool { return r.header.Run == name })
 }
 
 // each makes every event of the truth again and shows it with its fate. Its body lasts for the call.
