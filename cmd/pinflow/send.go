@@ -1,29 +1,41 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/pinflow/pinflow/internal/client"
+	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/fault"
 )
 
 func (c *cli) sendCommand() *cobra.Command {
-	return &cobra.Command{
+	patience := "1m"
+	cmd := &cobra.Command{
 		Use:   "send STREAM FILE|-",
 		Short: "Send events from a file: JSON Lines, one object, or an array",
-		Long: `Send events from a file, or from stdin for "-". Every event that was not taken is listed on stdout
-with its number in the file (from 0), its id and the reason; the sums go to stderr. Exit code 1 when an
-event was refused or has to be sent again.`,
+		Long: `Send events from a file, or from stdin for "-"; what is packed with gzip or zstd is unpacked. Every event that
+was not taken is listed on stdout with its number in the file (from 0), its id and the reason; the sums go to
+stderr. What a busy server did not store, or did not answer for, is sent again under the same ids, so that it
+counts once. Exit code 1 when an event was refused or could not be stored.`,
 		Args: arguments("STREAM", "FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			s := &sender{stream: args[0], run: rand.Text(), pause: time.Second}
+			if patience != "0" {
+				var err error
+				if s.patience, err = config.ParseDuration(patience); err != nil || s.patience < 0 {
+					return usage(cmd, "--retry cannot be %q: write it like 30s or 5m, or 0", patience)
+				}
+			}
 			in := c.stdin
 			if args[1] != "-" {
 				f, err := os.Open(args[1])
@@ -33,9 +45,11 @@ event was refused or has to be sent again.`,
 				defer f.Close()
 				in = f
 			}
-			return c.send(cmd.Context(), args[0], in)
+			return c.send(cmd.Context(), s, in)
 		},
 	}
+	cmd.Flags().StringVar(&patience, "retry", patience, "how long events are sent again while the server does not store them; 0: once only")
+	return cmd
 }
 
 // Bounds of one request: well below the server's default limits.
@@ -44,113 +58,183 @@ const (
 	sendBytes  = 4 << 20
 )
 
-func (c *cli) send(ctx context.Context, stream string, in io.Reader) error {
+func (c *cli) send(ctx context.Context, s *sender, in io.Reader) error {
 	server, err := c.client()
 	if err != nil {
 		return err
 	}
-	s := &sender{server: server, stream: stream}
-	if err := s.all(ctx, in); err != nil {
-		return err
+	s.server = server
+	failed := s.all(ctx, in)
+	if failed != nil && s.sent == 0 {
+		return failed
 	}
 	if len(s.results.rows) > 0 || c.output != asTable {
 		s.results.columns = []string{"index", "id", "status", "code", "path", "message"}
 		s.results.right = []bool{true}
 		if err := c.print(s.results); err != nil {
-			return err
+			return errors.Join(failed, err)
 		}
 	}
 	c.say("%d accepted, %d dead-lettered, %d rejected, %d to be sent again", s.sum.Accepted, s.sum.DeadLettered, s.sum.Rejected, s.sum.Retry)
+	if failed != nil {
+		return fmt.Errorf("after %s: %w", plural(s.sent, "event"), failed)
+	}
 	if n := s.sum.Rejected + s.sum.Retry; n > 0 {
 		return fault.New(fault.Record, "not_stored", "%s not stored", plural(n, "event"))
 	}
 	return nil
 }
 
-// sender posts lines in batches and adds the answers up.
+// sender posts events in batches and adds the answers up.
 type sender struct {
-	server  *client.Client
-	stream  string
-	sent    int
-	sum     client.Sent
-	results sheet
+	server   *client.Client
+	stream   string
+	run      string // begins the idempotency keys
+	patience time.Duration
+	pause    time.Duration // before a request is sent again
+	answered bool          // the server is there
+	batches  int
+	sent     int
+	sum      client.Sent
+	results  sheet
 }
 
 func (s *sender) all(ctx context.Context, in io.Reader) error {
-	r := bufio.NewReaderSize(in, 1<<20)
-	if first, err := firstByte(r); err == nil && first == '[' {
-		body, err := io.ReadAll(r)
-		if err != nil {
-			return fmt.Errorf("reading events: %w", err)
-		}
-		return s.post(ctx, "application/json", body, 0)
+	events, err := readEvents(in)
+	if err != nil {
+		return err
 	}
-	var batch bytes.Buffer
-	n := 0
+	var batch [][]byte
+	size := 0
 	flush := func() error {
-		if n == 0 {
+		if len(batch) == 0 {
 			return nil
 		}
-		err := s.post(ctx, "application/x-ndjson", batch.Bytes(), n)
-		batch.Reset()
-		n = 0
+		s.batches++
+		err := s.post(ctx, batch, fmt.Sprintf("%s-%d", s.run, s.batches))
+		batch, size = batch[:0], 0
 		return err
 	}
 	for {
-		line, err := r.ReadBytes('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("reading events: %w", err)
-		}
-		end := err != nil
-		if line = bytes.TrimSpace(line); len(line) > 0 {
-			if n > 0 && (n >= sendEvents || batch.Len()+len(line) > sendBytes) {
-				if err := flush(); err != nil {
-					return err
-				}
-			}
-			batch.Write(line)
-			batch.WriteByte('\n')
-			n++
-		}
-		if end {
+		event, err := events()
+		if errors.Is(err, io.EOF) {
 			return flush()
 		}
+		if err != nil {
+			return err
+		}
+		if len(batch) == sendEvents || size+len(event) > sendBytes {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		batch, size = append(batch, event), size+len(event)
 	}
 }
 
-// firstByte looks at the first byte that is no white space.
-func firstByte(r *bufio.Reader) (byte, error) {
+// post sends events until each has a fate, or patience ends.
+func (s *sender) post(ctx context.Context, events [][]byte, key string) error {
+	body := append(bytes.Join(events, []byte{'\n'}), '\n')
+	fates := make([]*client.SentResult, len(events)) // nil: accepted
+	asked, until := false, time.Now().Add(s.patience)
 	for {
-		b, err := r.ReadByte()
-		if err != nil {
-			return 0, err
+		got, err := s.server.Send(ctx, s.stream, "application/x-ndjson", key, body)
+		var pause time.Duration
+		switch {
+		case err == nil:
+			s.answered = true
+			if pause = settle(fates, got, asked); pause == 0 {
+				return s.add(fates)
+			}
+			asked = true
+		case fault.CodeOf(err) == "body_too_large" && len(events) > 1:
+			half := len(events) / 2
+			if err := s.post(ctx, events[:half], key+"a"); err != nil {
+				return err
+			}
+			return s.post(ctx, events[half:], key+"b")
+		case len(events) == 1 && tooLarge(err): // the others may fit
+			fates[0] = &client.SentResult{Status: "rejected", Code: fault.CodeOf(err), Message: message(err)}
+			return s.add(fates)
+		case !again(err) || !s.answered && nobody(err):
+			return err
+		default:
+			pause = s.pause
 		}
-		switch b {
-		case ' ', '\t', '\r', '\n':
+		if time.Now().Add(pause).After(until) {
+			if !asked {
+				return err
+			}
+			if err := s.add(fates); err != nil {
+				return err
+			}
+			return fault.New(fault.Transient, "not_stored", "%s not stored", plural(s.sum.Retry, "event")).
+				WithAdvice("send those of status retry again, and all that follow in the file")
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// settle notes the fates in an answer and returns how long to wait before the events without one are
+// sent again, 0 if there are none. The first answer tells of all events; what a later one says of those
+// that have a fate already is only that they came twice.
+func settle(fates []*client.SentResult, got *client.Sent, asked bool) (pause time.Duration) {
+	told := map[int]*client.SentResult{}
+	for i := range got.Results {
+		told[got.Results[i].Index] = &got.Results[i]
+	}
+	for i, f := range fates {
+		if asked && (f == nil || f.Status != "retry") {
 			continue
 		}
-		return b, r.UnreadByte()
+		fates[i] = told[i]
+		if f := fates[i]; f != nil && f.Status == "retry" {
+			pause = max(pause, time.Duration(f.RetryAfterMS)*time.Millisecond, time.Millisecond)
+		}
 	}
+	return pause
 }
 
-func (s *sender) post(ctx context.Context, contentType string, body []byte, n int) error {
-	got, err := s.server.Send(ctx, s.stream, contentType, body)
-	if err != nil {
-		if s.sent > 0 {
-			return fmt.Errorf("after %s: %w", plural(s.sent, "event"), err)
+func tooLarge(err error) bool {
+	code := fault.CodeOf(err)
+	return code == "event_too_large" || code == "body_too_large"
+}
+
+// nobody tells that no connection was made.
+func nobody(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// again tells whether a request may be sent once more, under its key: it was not taken, or nobody knows.
+func again(err error) bool {
+	return fault.Is(err, fault.Transient) || fault.Is(err, fault.Ambiguous)
+}
+
+// add adds up the fates of a batch.
+func (s *sender) add(fates []*client.SentResult) error {
+	for i, f := range fates {
+		if f == nil || f.Status == "accepted" {
+			s.sum.Accepted++
+			continue
 		}
-		return err
-	}
-	s.sum.Accepted += got.Accepted
-	s.sum.DeadLettered += got.DeadLettered
-	s.sum.Rejected += got.Rejected
-	s.sum.Retry += got.Retry
-	for _, r := range got.Results {
-		if r.Status != "accepted" {
-			s.results.rows = append(s.results.rows, []any{s.sent + r.Index, orNull(r.ID), r.Status, orNull(r.Code), orNull(r.Path), orNull(r.Message)})
+		switch f.Status {
+		case "dead_lettered":
+			s.sum.DeadLettered++
+		case "rejected":
+			s.sum.Rejected++
+		case "retry":
+			s.sum.Retry++
+		default:
+			return fault.New(fault.Ambiguous, "bad_answer", "event %d: the server calls it %q", s.sent+i, f.Status)
 		}
+		s.results.rows = append(s.results.rows, []any{s.sent + i, orNull(f.ID), f.Status, orNull(f.Code), orNull(f.Path), orNull(f.Message)})
 	}
-	s.sent += n
+	s.sent += len(fates)
 	return nil
 }
 

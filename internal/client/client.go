@@ -120,7 +120,7 @@ func (c *Client) read(resp *http.Response) ([]byte, error) {
 	return body, nil
 }
 
-func (c *Client) do(ctx context.Context, method, path string, q url.Values, body io.Reader, contentType string) (*http.Response, error) {
+func (c *Client) do(ctx context.Context, method, path string, q url.Values, body io.Reader, contentType string, headers ...string) (*http.Response, error) {
 	u := *c.base
 	plain, err := url.PathUnescape(path)
 	if err != nil {
@@ -142,6 +142,9 @@ func (c *Client) do(ctx context.Context, method, path string, q url.Values, body
 	}
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -240,11 +243,12 @@ type SentResult struct {
 	RetryAfterMS int    `json:"retry_after_ms"`
 }
 
-// Send posts events to a stream. An answer that tells what became of each event is returned whatever
-// its status is; any other refusal is an error.
-func (c *Client) Send(ctx context.Context, stream, contentType string, body []byte) (*Sent, error) {
+// Send posts events to a stream; sent again under the same key they count once. An answer that tells what
+// became of each event is returned whatever its status is; any other refusal is an error:
+// fault.Transient when the request was not taken, fault.Ambiguous when its answer was lost.
+func (c *Client) Send(ctx context.Context, stream, contentType, key string, body []byte) (*Sent, error) {
 	path := "/v1/streams/" + url.PathEscape(stream) + "/events"
-	resp, err := c.do(ctx, http.MethodPost, path, nil, bytes.NewReader(body), contentType)
+	resp, err := c.do(ctx, http.MethodPost, path, nil, bytes.NewReader(body), contentType, "Idempotency-Key", key)
 	if err != nil {
 		return nil, err
 	}
@@ -254,7 +258,10 @@ func (c *Client) Send(ctx context.Context, stream, contentType string, body []by
 	}
 	answer, err := c.read(resp)
 	if err != nil {
-		return nil, err
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, fault.New(fault.Ambiguous, "unknown", "%w", err)
 	}
 	s := &Sent{Status: resp.StatusCode}
 	if err := json.Unmarshal(answer, s); err != nil {

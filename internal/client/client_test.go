@@ -95,7 +95,7 @@ func TestSendReturnsMixedResults(t *testing.T) {
 		w.WriteHeader(http.StatusMultiStatus)
 		_, _ = w.Write([]byte(`{"request_id":"r","accepted":1,"rejected":1,"results":[{"index":1,"status":"rejected","code":"too_large"}]}`))
 	})
-	got, err := c.Send(t.Context(), "pin", "application/json", []byte("[{},{}]"))
+	got, err := c.Send(t.Context(), "pin", "application/json", "k1", []byte("[{},{}]"))
 	if err != nil {
 		t.Fatal(err)
 	}
