@@ -48,7 +48,7 @@ func (l *loader) doc(name string) *walker {
 // streams checks each stream as the kernel sees it, and that no two share a name or topic.
 func (l *loader) streams(p *Project) {
 	if len(l.of(StreamFile)) == 0 {
-		l.problem(StreamFile, "the project has no stream: write one to "+StreamFile+"/NAME.yaml", "")
+		l.problem(StreamFile, "the project has no stream: write one to "+StreamFile+"/NAME.yaml, or copy those that `pinflow init DIR` writes to a new folder", "")
 	}
 	names, topics := map[string]string{}, map[string]string{}
 	for i := range p.Streams {
