@@ -1,11 +1,39 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"github.com/pinflow/pinflow/internal/app"
 	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/status"
 )
+
+// askRunning replaces the finding that a running process has the log by what that process says of it.
+func (c *cli) askRunning(ctx context.Context, f app.Finding) app.Finding {
+	bad := func(err error) app.Finding {
+		return app.Finding{Of: f.Of, State: "error", Detail: f.Detail + ", and it does not say how it is: " + err.Error()}
+	}
+	server, err := c.client()
+	if err != nil {
+		return bad(err)
+	}
+	body, err := server.GetRaw(ctx, "/v1/status", nil)
+	if err != nil {
+		return bad(err)
+	}
+	var r status.Report
+	if err := json.Unmarshal(body, &r); err != nil {
+		return bad(err)
+	}
+	if !r.OK {
+		return app.Finding{Of: f.Of, State: "error", Detail: server.URL() + " says: " + strings.Join(r.Problems, "; ")}
+	}
+	return app.Finding{Of: f.Of, State: "ok", Detail: server.URL() + " says that nothing is wrong"}
+}
 
 func (c *cli) doctorCommand() *cobra.Command {
 	flags := &settingFlags{}
@@ -23,6 +51,9 @@ are set so that nothing accepted can be lost. Exit code 1 for an error, 0 with w
 			s := sheet{columns: []string{"of", "state", "detail"}}
 			bad := 0
 			for _, f := range app.Doctor(cmd.Context(), app.Config{Project: p, Version: buildVersion().Version, Log: c.logger()}) {
+				if f.State == app.InUse {
+					f = c.askRunning(cmd.Context(), f)
+				}
 				if f.State == "error" {
 					bad++
 				}

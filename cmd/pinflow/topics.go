@@ -22,13 +22,13 @@ func (c *cli) topicsCommand() *cobra.Command {
 	return cmd
 }
 
-// withTopics opens log and ledger of the project for fn.
-func (c *cli) withTopics(ctx context.Context, flags *settingFlags, fn func(*app.Topics) error) error {
+// withTopics opens log and ledger of the project for fn; with look what is not there is not made.
+func (c *cli) withTopics(ctx context.Context, flags *settingFlags, look bool, fn func(*app.Topics) error) error {
 	p, err := c.load(flags.given()...)
 	if err != nil {
 		return err
 	}
-	t, err := app.OpenTopics(ctx, app.Config{Project: p, Version: buildVersion().Version, Log: c.logger()})
+	t, err := app.OpenTopics(ctx, app.Config{Project: p, Version: buildVersion().Version, Log: c.logger()}, look)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ that is there as it should be is left alone; one that is there otherwise is an e
 			if partitions < 0 || partitions > 1024 || replication < 0 {
 				return usage(cmd, "--partitions is 1 to 1024, --replication-factor at least 1")
 			}
-			return c.withTopics(cmd.Context(), flags, func(t *app.Topics) error {
+			return c.withTopics(cmd.Context(), flags, false, func(t *app.Topics) error {
 				made, err := t.Create(cmd.Context(), streams, partitions, replication, keep)
 				for _, name := range made {
 					c.say("made %s", name)
@@ -86,7 +86,7 @@ func (c *cli) topicsList() *cobra.Command {
 		Long: `List the project's topics. STATE is ok, missing (made at start), new (made at the first take-over), or what is
 wrong; what to do about it goes to stderr. Exit code 1 when something is wrong.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withTopics(cmd.Context(), flags, func(t *app.Topics) error {
+			return c.withTopics(cmd.Context(), flags, true, func(t *app.Topics) error {
 				all, err := t.List(cmd.Context())
 				if err != nil {
 					return err
@@ -148,7 +148,7 @@ shortened goes on where it begins now. It asks first. Units that run hear of it 
 stopped are to be started again.`,
 		Args: arguments("STREAM or TOPIC"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withTopics(cmd.Context(), flags, func(t *app.Topics) error { return c.acceptReset(cmd, t, args[0], yes) })
+			return c.withTopics(cmd.Context(), flags, false, func(t *app.Topics) error { return c.acceptReset(cmd, t, args[0], yes) })
 		},
 	}
 	flags.add(cmd)

@@ -18,46 +18,70 @@ type Finding struct {
 	Detail string
 }
 
-// Doctor looks at everything that a project stands on, and says what is wrong or unwise. It makes and
-// changes nothing but what opening a ledger and a lake makes.
+// InUse is the code of the finding that a running `up` has the embedded log: it knows how the log is.
+const InUse = "in use"
+
+// Doctor looks at everything that a project stands on, and says what is wrong or unwise. What is not there
+// yet it does not make.
 func Doctor(ctx context.Context, cfg Config) []Finding {
-	var all []Finding
-	add := func(of string, err error, fine string) bool {
-		if err != nil {
-			all = append(all, Finding{of, "error", err.Error()})
-			return false
-		}
-		all = append(all, Finding{of, "ok", fine})
-		return true
-	}
 	s := cfg.Project.Settings
-	lk, err := icelake.Open(ctx, lakeConfig(s, cfg.Log))
-	if err == nil {
-		_, err = lk.Tables(ctx)
-		defer lk.Close() //nolint:errcheck // it was only looked at
-	}
-	add("lake", err, s.Lake.Warehouse)
+	all := []Finding{lakeFinding(ctx, cfg)}
 	if s.Backfill.Engine == config.EngineSpark {
 		how := sparkConfig(s)
-		version, err := how.Version(ctx)
-		add("spark", err, fmt.Sprintf("%s by %s, master %s", version, how.Submit, how.Master))
+		if version, err := how.Version(ctx); err != nil {
+			all = append(all, Finding{"spark", "error", err.Error()})
+		} else {
+			all = append(all, Finding{"spark", "ok", fmt.Sprintf("%s by %s, master %s", version, how.Submit, how.Master)})
+		}
 	}
-	t, err := OpenTopics(ctx, cfg)
+	t, err := OpenTopics(ctx, cfg, true)
 	if fault.CodeOf(err) == "data_in_use" { // the embedded log is inside of that process
-		return append(all, Finding{"log", "ok", err.Error() + " (pinflow status asks it)"})
+		return append(all, Finding{"log", InUse, err.Error()})
 	}
-	if !add("log and ledger", err, s.Log.Kind) {
-		return all
+	if err != nil {
+		return append(all, Finding{"log and ledger", "error", err.Error()})
 	}
 	defer t.Close() //nolint:errcheck // it was only looked at
+	detail := s.Log.Kind
+	if t.p.ledger == nil {
+		detail += ", no ledger yet: the first start makes it"
+	}
+	all = append(all, Finding{"log and ledger", "ok", detail})
 	topics, err := t.List(ctx)
 	if err != nil {
-		add("topics", err, "")
+		all = append(all, Finding{"topics", "error", err.Error()})
 	}
 	for i := range topics {
 		all = append(all, topics[i].findings(s)...)
 	}
 	return all
+}
+
+// lakeFinding also compares what is left of ledger, lake and log.
+func lakeFinding(ctx context.Context, cfg Config) Finding {
+	s := cfg.Project.Settings
+	bad := func(err error) Finding { return Finding{"lake", "error", err.Error()} }
+	if err := compare(ctx, s, cfg.Log); err != nil {
+		return bad(err)
+	}
+	left, err := icelake.Look(ctx, lakeConfig(s, cfg.Log), false)
+	if err != nil {
+		return bad(err)
+	}
+	left.Close()
+	if len(left.Named) == 0 {
+		return Finding{"lake", "ok", s.Lake.Warehouse + ", no table yet: the first start makes them"}
+	}
+	lk, err := icelake.Open(ctx, lakeConfig(s, cfg.Log))
+	if err != nil {
+		return bad(err)
+	}
+	defer lk.Close() //nolint:errcheck // it was only looked at
+	tables, err := lk.Tables(ctx)
+	if err != nil {
+		return bad(err)
+	}
+	return Finding{"lake", "ok", fmt.Sprintf("%s, %d tables", s.Lake.Warehouse, len(tables))}
 }
 
 // findings are what is wrong with a topic, or unwise.

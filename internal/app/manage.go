@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -21,17 +24,41 @@ import (
 // opens the embedded log, too, as long as no `up` has it.
 type Topics struct{ p *parts }
 
-// OpenTopics opens log and ledger and starts nothing.
-func OpenTopics(ctx context.Context, cfg Config) (*Topics, error) {
+// OpenTopics opens log and ledger and starts nothing. With look it makes neither of them: Topics are then
+// only for List.
+func OpenTopics(ctx context.Context, cfg Config, look bool) (*Topics, error) {
 	a, err := New(cfg)
 	if err != nil {
 		return nil, err
 	}
 	t := &Topics{&parts{cfg: a.cfg, log: a.log}}
-	if err := t.open(ctx); err != nil {
+	open := t.open
+	if look {
+		open = t.look
+	}
+	if err := open(ctx); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
+}
+
+// look opens what is there.
+func (t *Topics) look(ctx context.Context) error {
+	p, s := t.p, t.p.cfg.Project.Settings
+	blank, err := sqlledger.Blank(ctx, s.Ledger.DSN)
+	switch {
+	case err != nil:
+		return err
+	case !blank:
+		return t.open(ctx)
+	case s.Log.Kind == config.Embedded:
+		if _, err := os.Stat(filepath.Join(s.Data, "log")); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return t.open(ctx)
+	}
+	p.folder = &folder{path: s.Data}
+	return p.openLog(ctx)
 }
 
 func (t *Topics) open(ctx context.Context) error {
@@ -87,9 +114,12 @@ func (t *Topics) wanted(snap *ledger.Snapshot) map[string]event.Stream {
 
 // List tells how every topic is.
 func (t *Topics) List(ctx context.Context) ([]TopicState, error) {
-	snap, err := t.p.ledger.Load(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading the catalogue: %w", err)
+	snap := &ledger.Snapshot{}
+	if t.p.ledger != nil {
+		var err error
+		if snap, err = t.p.ledger.Load(ctx); err != nil {
+			return nil, fmt.Errorf("reading the catalogue: %w", err)
+		}
 	}
 	var states []TopicState
 	specs := map[string]kafkalog.TopicSpec{}
@@ -107,6 +137,12 @@ func (t *Topics) List(ctx context.Context) ([]TopicState, error) {
 		}
 		return cmpText(a.Name, b.Name)
 	})
+	if t.p.admin == nil {
+		for i := range states {
+			states[i].State = "missing"
+		}
+		return states, nil
+	}
 	there, err := t.p.admin.Topics(ctx, slices.Sorted(maps.Keys(specs))...)
 	if err != nil {
 		return nil, err
