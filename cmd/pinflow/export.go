@@ -94,7 +94,8 @@ func (c *cli) lakeCommand() *cobra.Command {
 	}
 	cmd.AddCommand(c.lakeStatus(),
 		c.lakeMaintain(lake.Compact, "compact [TABLE]", "Merge small files of a day, sorted by event time"),
-		c.lakeMaintain(lake.Expire, "expire [TABLE]", "Drop old snapshots and the files that only they name"))
+		c.lakeMaintain(lake.Expire, "expire [TABLE]", "Drop old snapshots and the files that only they name"),
+		c.lakeAdopt())
 	return cmd
 }
 

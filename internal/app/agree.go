@@ -73,8 +73,11 @@ func nothingLeft(s config.Settings, left *icelake.Remains) error {
 	if err != nil || !held {
 		return err
 	}
-	return fault.New(fault.Config, "log_orphaned", "the log in %s holds events, but its ledger %s", dir, gone(s.Ledger.DSN)).
-		WithAdvice("restore log, ledger and lake from one backup, or move the log away to begin anew without what is in it; nothing was written")
+	lost := fault.New(fault.Config, "log_orphaned", "the log in %s holds events, but its ledger %s", dir, gone(s.Ledger.DSN))
+	if len(left.Named)+len(left.Newest) > 0 { // nothing was committed yet: it is all in the log
+		return lost.WithAdvice("%s", adoptAdvice)
+	}
+	return lost.WithAdvice("restore log, ledger and lake from one backup, or move the log away to begin anew without what is in it; nothing was written")
 }
 
 // gone says of a store that it is not there, or new. A URL may hold a password.

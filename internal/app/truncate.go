@@ -11,8 +11,9 @@ import (
 	"github.com/pinflow/pinflow/internal/span"
 )
 
-// truncator keeps the embedded log short: it deletes what every unit has passed, less the dedup
-// window, which a unit that starts must be able to read back.
+// truncator keeps the embedded log short: it deletes what live has passed and the lake holds, less the dedup
+// window, which a unit that starts must be able to read back. What is sealed for the lake and not in it yet
+// stays, so that a ledger that was lost can be built from the lake, and read on.
 type truncator struct {
 	every    time.Duration
 	log      *slog.Logger
@@ -75,7 +76,7 @@ func (t *truncator) pass(ctx context.Context) error {
 }
 
 func (t *truncator) partition(ctx context.Context, l ledger.Log, key span.Key, progress *ledger.Progress, window int64) error {
-	passed, known := progress.Batch[key]
+	passed, known := progress.Lake[key]
 	if !l.Dead {
 		live, ok := progress.Live[key]
 		passed, known = min(passed, live), known && ok

@@ -19,7 +19,7 @@ type progressStore struct {
 func (s *progressStore) Load(context.Context) (*ledger.Snapshot, error)     { return &s.snap, nil }
 func (s *progressStore) Progress(context.Context) (*ledger.Progress, error) { return &s.progress, nil }
 
-// Only what both units have passed goes, and never the dedup window before the slower one.
+// Only what live has passed and the lake holds goes, and never the dedup window before the slower one.
 func TestTruncatesBehindTheSlowerUnit(t *testing.T) {
 	key := func(log span.Log, p int32) span.Key { return span.Key{Log: log, Partition: p} }
 	store := &progressStore{
@@ -34,8 +34,8 @@ func TestTruncatesBehindTheSlowerUnit(t *testing.T) {
 			},
 		},
 		progress: ledger.Progress{
-			Batch: span.Vector{key(1, 0): 500, key(1, 1): 1000, key(1, 2): 90, key(2, 0): 300, key(3, 0): 900},
-			Live:  span.Vector{key(1, 0): 800, key(1, 1): 700, key(1, 2): 90},
+			Lake: span.Vector{key(1, 0): 500, key(1, 1): 1000, key(1, 2): 90, key(2, 0): 300, key(3, 0): 900},
+			Live: span.Vector{key(1, 0): 800, key(1, 1): 700, key(1, 2): 90},
 		},
 	}
 	var got []string

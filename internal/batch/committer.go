@@ -36,6 +36,7 @@ type Commits interface {
 	Intent(ctx context.Context, lease ledger.Lease, table, kind string, limit int) (*ledger.Intent, error)
 	CloseIntent(ctx context.Context, lease ledger.Lease, in *ledger.Intent, snapshot int64) error
 	LastIntent(ctx context.Context, table string) (*ledger.Intent, error)
+	Memo(ctx context.Context, in *ledger.Intent) ([]byte, error)
 	StageCounts(ctx context.Context, in *ledger.Intent) (ledger.Counts, error)
 	Sweep(ctx context.Context, lease ledger.Lease, before time.Time) ([]ledger.LakeFile, error)
 	Forget(ctx context.Context, lease ledger.Lease, files []ledger.LakeFile) error
@@ -349,8 +350,11 @@ func (c *Committer) do(ctx context.Context, lease ledger.Lease, t *kept, kind st
 // finish makes an open intent land, checks what landed and closes it.
 func (c *Committer) finish(ctx context.Context, lease ledger.Lease, t *kept, in *ledger.Intent) error {
 	start := c.now()
-	var landed lake.Landed
 	var err error
+	if in.Memo, err = c.led.Memo(ctx, in); err != nil {
+		return fmt.Errorf("noting the ledger for commit %d of table %s: %w", in.N, in.Table, err)
+	}
+	var landed lake.Landed
 	switch in.Kind {
 	case lake.Schema:
 		landed, err = c.lake.Evolve(ctx, in, t.Table)

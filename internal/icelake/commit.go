@@ -36,6 +36,9 @@ func headOf(tbl *table.Table) (lake.Head, error) {
 			h.Files = s.Summary.Properties.GetInt64("total-data-files", 0)
 		}
 	}
+	if doc, ok := p[propLedger]; ok {
+		h.Memo = []byte(doc)
+	}
 	if doc, ok := p[propOffsets]; ok {
 		var err error
 		if h.Offsets, err = parseVector(doc); err != nil {
@@ -95,6 +98,9 @@ func (l *Lake) commit(ctx context.Context, in *ledger.Intent, change func(*table
 	props := summary(in)
 	if in.Offsets != nil {
 		props[propOffsets] = formatVector(in.Offsets)
+	}
+	if in.Memo != nil {
+		props[propLedger] = string(in.Memo)
 	}
 	if err := tx.SetProperties(props); err != nil {
 		return lake.Landed{}, fmt.Errorf("preparing commit %d of table %s: %w", in.N, in.Table, err)

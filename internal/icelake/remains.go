@@ -1,6 +1,7 @@
 package icelake
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/apache/iceberg-go"
@@ -67,30 +69,37 @@ func (r *Remains) Seq(at string) (int64, error) {
 	return meta.Properties.GetInt64(propSeq, 0), nil
 }
 
-// newestMetadata finds the newest metadata file of each folder of the warehouse. Of two of one number,
-// which attempts at one commit leave, the younger counts.
+// newestMetadata finds the newest metadata file of each folder of the warehouse that is whole: a crash may have
+// torn the last one. Of two of one number, which attempts at one commit leave, the younger counts.
 func newestMetadata(files storage, warehouse string) (map[string]string, error) {
-	newest := map[string]found{}
+	all := map[string][]found{}
 	err := files.walk(warehouse+"/", true, func(f found) error {
 		table, name, ok := strings.Cut(strings.TrimPrefix(f.at, warehouse+"/"), "/metadata/")
-		if !ok || strings.Contains(table, "/") || !strings.HasSuffix(name, metadataSuffix) {
-			return nil
-		}
-		have, some := newest[table]
-		a, b := metadataVersion(f.at), metadataVersion(have.at)
-		if !some || a > b || a == b && f.modified.After(have.modified) {
-			newest[table] = f
+		if ok && !strings.Contains(table, "/") && strings.HasSuffix(name, metadataSuffix) {
+			all[table] = append(all[table], f)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing warehouse %s: %w", warehouse, err)
 	}
-	all := make(map[string]string, len(newest))
-	for table, f := range newest {
-		all[table] = f.at
+	newest := make(map[string]string, len(all))
+	for table, some := range all {
+		slices.SortFunc(some, func(a, b found) int {
+			return cmp.Or(cmp.Compare(metadataVersion(b.at), metadataVersion(a.at)), b.modified.Compare(a.modified))
+		})
+		for _, f := range some {
+			doc, err := files.ReadFile(f.at)
+			if err != nil {
+				return nil, fmt.Errorf("reading metadata %s: %w", f.at, err)
+			}
+			if json.Valid(doc) {
+				newest[table] = f.at
+				break
+			}
+		}
 	}
-	return all, nil
+	return newest, nil
 }
 
 const metadataSuffix = ".metadata.json"

@@ -19,6 +19,7 @@ const (
 	propSeq     = "pinflow.commit-seq" // number of the newest commit
 	propID      = "pinflow.commit-id"  // its id
 	propOffsets = "pinflow.offsets"    // JSON: "log/partition" → next offset that is not in the table
+	propLedger  = "pinflow.ledger"     // JSON: ledger.Memo
 	propSchemas = "pinflow.schemas"    // JSON: the stream's schema versions
 )
 

@@ -106,6 +106,7 @@ type Head struct {
 	Offsets  span.Vector // of the newest append: per partition the next offset that is not in the table
 	Rows     int64       // live rows
 	Files    int64       // live data files
+	Memo     []byte      // ledger.Memo of the newest commit; nil: it kept none
 }
 
 // Check compares the table with the ledger's newest intent for it (nil: none). fault.Config

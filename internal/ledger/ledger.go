@@ -24,6 +24,9 @@ type Ledger interface {
 	Backfills
 	Tasks
 	Keys
+	// Adopt fills a ledger that knows of no stream with what the lake says. It is all or nothing. One that
+	// knows some: fault.Config ledger_not_empty.
+	Adopt(ctx context.Context, a *Adoption) error
 	Close() error
 }
 
@@ -317,6 +320,9 @@ type Commits interface {
 	// LakeVector returns, per partition, the next offset whose row or dead letter is not yet in a
 	// committed file: every offset below is in the lake (or counted).
 	LakeVector(ctx context.Context) (span.Vector, error)
+	// Memo is what the intent's table is to keep of the ledger, encoded: as of now, and of the lake as it will be
+	// when the intent has landed. Whoever repeats the intent may write a later one.
+	Memo(ctx context.Context, in *Intent) ([]byte, error)
 	// StageCounts sums the counts of the stages whose files the open intent holds: Rows are the records of
 	// its files for a stream's table, Dead for dead_letters.
 	StageCounts(ctx context.Context, in *Intent) (Counts, error)
@@ -332,6 +338,7 @@ type Intent struct {
 	Snapshot int64
 	Files    []LakeFile
 	Offsets  span.Vector // positions the table will have reached: property pinflow.offsets
+	Memo     []byte      // the Memo that the table will keep: property pinflow.ledger; nil: it keeps what it has
 }
 
 // Jobs are leases of singleton jobs, by the database's clock.

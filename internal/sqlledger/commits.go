@@ -113,14 +113,19 @@ func (x *tx) stagesToCommit(ctx context.Context, table string, limit int) ([]int
 // stream (of all streams for dead_letters).
 func (x *tx) offsetsAfter(ctx context.Context, in *ledger.Intent) (span.Vector, error) {
 	const ours = ` AND EXISTS (SELECT 1 FROM logs l WHERE l.id = log_id AND l.kind = 'kafka' AND l.closed_at IS NULL AND ? IN ('dead_letters', l.stream))`
-	after, err := x.vector(ctx, "SELECT log_id, part, next_offset FROM positions WHERE unit = 'batch'"+ours, in.Table)
+	return x.reached(ctx, in, ours, in.Table)
+}
+
+// reached is where the logs that a condition picks will be in the lake once this intent has landed.
+func (x *tx) reached(ctx context.Context, in *ledger.Intent, ours string, args ...any) (span.Vector, error) {
+	after, err := x.vector(ctx, "SELECT log_id, part, next_offset FROM positions WHERE unit = 'batch'"+ours, args...)
 	if err != nil {
 		return nil, err
 	}
 	// Of a stage that is not in the lake yet, some file is neither committed nor of this intent.
 	waiting, err := x.vector(ctx, `SELECT log_id, part, min(from_offset) FROM stage_moves m WHERE EXISTS
 	    (SELECT 1 FROM lake_files f WHERE f.write_id = m.write_id AND f.committed = 0
-	     AND NOT (f.table_name = ? AND f.n IS NOT NULL AND f.n = ?))`+ours+" GROUP BY log_id, part", in.Table, in.N, in.Table)
+	     AND NOT (f.table_name = ? AND f.n IS NOT NULL AND f.n = ?))`+ours+" GROUP BY log_id, part", append([]any{in.Table, in.N}, args...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,8 @@ type dialect struct {
 	newestSeal string
 	// tables counts the user's tables, whose names are in tableName.
 	tables, tableName string
+	// afterIDs is a statement that must follow after ids were given by hand; "": none.
+	afterIDs string
 	// extra is what a migration, by number, does only in this database.
 	extra map[int64]string
 	// now asks the database's clock, in microseconds.

@@ -43,6 +43,7 @@ func postgresDialect() *dialect {
 		    WHERE seal > (SELECT max(seal) FROM writes) - 512`,
 		tables:    "SELECT count(*) FROM information_schema.tables WHERE table_schema = current_schema()",
 		tableName: "table_name",
+		afterIDs:  "SELECT setval(pg_get_serial_sequence('logs', 'id'), (SELECT coalesce(max(id), 1) FROM logs))",
 		extra:     map[int64]string{1: "CREATE SEQUENCE writes_seal_numbers"},
 		now: func(ctx context.Context, tx *sql.Tx) (int64, error) {
 			var at int64

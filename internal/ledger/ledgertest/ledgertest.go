@@ -93,6 +93,11 @@ func Run(t *testing.T, open Open, on prove.Backend) {
 			s.run(t, newWorld(t, open(t)))
 		})
 	}
+	const adopt = "L7_a_lost_ledger_is_adopted"
+	t.Run(adopt, func(t *testing.T) {
+		claim(t, adopt, on)
+		adoption(t, open)
+	})
 	const random = "L1_L2_M5_random_interleavings"
 	t.Run(random, func(t *testing.T) {
 		claim(t, random, on)
