@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pinflow/pinflow/internal/app"
+	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/lake"
 )
 
@@ -94,23 +95,25 @@ func (c *cli) lakeCommand() *cobra.Command {
 	}
 	cmd.AddCommand(c.lakeStatus(),
 		c.lakeMaintain(lake.Compact, "compact [TABLE]", "Merge small files of a day, sorted by event time"),
-		c.lakeMaintain(lake.Expire, "expire [TABLE]", "Drop old snapshots and the files that only they name"),
+		c.lakeMaintain(lake.Expire, "expire [TABLE]", "Drop old snapshots and the files that only they name, and old files that nobody knows"),
 		c.lakeAdopt())
 	return cmd
 }
 
 func (c *cli) lakeStatus() *cobra.Command {
 	flags := &settingFlags{}
+	orphans := false
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show each table beside what the ledger says of it",
 		Long: `Show rows, files and newest commit of each table, and whether ledger and table agree: ok, committing (a
 commit is under way), differs (one of them was restored or replaced), missing. It reads both directly,
-also while pinflow runs on them.`,
+also while pinflow runs on them. --orphans lists all data files and counts those older than three days that no snapshot and no
+ledger knows: a crash left them, and lake expire or the committing process deletes them.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withStores(cmd.Context(), flags, func(s *app.Stores) error {
-				tables, err := s.Tables(cmd.Context())
+				tables, err := s.Tables(cmd.Context(), orphans)
 				if err != nil {
 					return err
 				}
@@ -118,20 +121,29 @@ also while pinflow runs on them.`,
 					columns: []string{"table", "rows", "files", "commit", "snapshot", "uncommitted", "state", "note"},
 					right:   []bool{false, true, true, true, true, true},
 				}
+				if orphans {
+					out.columns = append(out.columns, "orphans", "orphan_bytes")
+				}
 				for _, t := range tables {
-					out.rows = append(out.rows, []any{t.Name, t.Rows, t.Files, t.Commit, t.Snapshot, t.Uncommitted, t.State, t.Note})
+					row := []any{t.Name, t.Rows, t.Files, t.Commit, t.Snapshot, t.Uncommitted, t.State, t.Note}
+					if orphans {
+						row = append(row, t.Orphans, t.OrphanBytes)
+					}
+					out.rows = append(out.rows, row)
 				}
 				return c.print(out)
 			})
 		},
 	}
 	flags.add(cmd)
+	cmd.Flags().BoolVar(&orphans, "orphans", false, "count data files that nobody knows")
 	return cmd
 }
 
 func (c *cli) lakeMaintain(kind, use, short string) *cobra.Command {
 	flags := &settingFlags{}
 	var minFiles int
+	olderThan := "3d"
 	cmd := &cobra.Command{
 		Use: use, Short: short,
 		Long: short + `, in every table or the one named. The process that commits to the lake does so by itself; this
@@ -145,17 +157,21 @@ is for when none runs, and is refused (exit code 4) while one does.`,
 			if minFiles < 2 {
 				return usage(cmd, "--min-files is at least 2")
 			}
+			age, err := config.ParseDuration(olderThan)
+			if err != nil || age < time.Hour {
+				return usage(cmd, "--orphans-older-than cannot be %q: write it like 3d, at least 1h: younger files may be a writer's", olderThan)
+			}
 			return c.withStores(cmd.Context(), flags, func(s *app.Stores) error {
-				done, err := s.Maintain(cmd.Context(), kind, table, minFiles)
+				done, err := s.Maintain(cmd.Context(), kind, table, minFiles, age)
 				if err != nil {
 					return err
 				}
 				out := sheet{
-					columns: []string{"table", "rewrites", "files_in", "files_out", "rows", "expired", "files"},
-					right:   []bool{false, true, true, true, true, false, true},
+					columns: []string{"table", "rewrites", "files_in", "files_out", "rows", "expired", "files", "orphans", "freed_bytes"},
+					right:   []bool{false, true, true, true, true, false, true, true, true},
 				}
 				for _, m := range done {
-					out.rows = append(out.rows, []any{m.Table, m.Rewrites, m.In, m.Out, m.Rows, m.Expired, m.FilesAfter})
+					out.rows = append(out.rows, []any{m.Table, m.Rewrites, m.In, m.Out, m.Rows, m.Expired, m.FilesAfter, m.Orphans, m.Freed})
 				}
 				return c.print(out)
 			})
@@ -163,6 +179,9 @@ is for when none runs, and is refused (exit code 4) while one does.`,
 	}
 	flags.add(cmd)
 	minFiles = lake.DefaultShape().MinFiles
+	if kind == lake.Expire {
+		cmd.Flags().StringVar(&olderThan, "orphans-older-than", "3d", "age from which data files that no snapshot and no ledger knows are deleted")
+	}
 	if kind == lake.Compact {
 		cmd.Flags().IntVar(&minFiles, "min-files", minFiles, "as many small files of a day, of about the same size, are worth merging")
 	}

@@ -244,10 +244,12 @@ type TableState struct {
 	Uncommitted int64  // files that are sealed and not in the table yet
 	State       string // ok | committing | differs | missing
 	Note        string
+	Orphans     int64 // data files older than batch.OrphanAge that nobody knows, when they were asked for
+	OrphanBytes int64
 }
 
-// Tables looks at every table of the lake.
-func (s *Stores) Tables(ctx context.Context) ([]TableState, error) {
+// Tables looks at every table of the lake; for orphans at all its files.
+func (s *Stores) Tables(ctx context.Context, orphans bool) ([]TableState, error) {
 	snap, err := s.ledger.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalogue: %w", err)
@@ -280,10 +282,26 @@ func (s *Stores) Tables(ctx context.Context) ([]TableState, error) {
 					t.State, t.Note = "differs", err.Error()
 				}
 			}
+			if orphans {
+				if err := s.orphans(ctx, &t); err != nil {
+					return nil, err
+				}
+			}
 		}
 		all = append(all, t)
 	}
 	return all, nil
+}
+
+func (s *Stores) orphans(ctx context.Context, t *TableState) error {
+	found, err := s.lake.Orphans(ctx, t.Name, time.Now().Add(-batch.OrphanAge), func(ctx context.Context) ([]string, error) {
+		return s.ledger.FilePaths(ctx, t.Name)
+	})
+	for _, f := range found {
+		t.Orphans++
+		t.OrphanBytes += f.Bytes
+	}
+	return err
 }
 
 func sameIntent(a, b *ledger.Intent) bool {
@@ -292,7 +310,7 @@ func sameIntent(a, b *ledger.Intent) bool {
 
 // Maintain merges small files, as many of a day as minFiles says or more, or drops old snapshots, of one table
 // or ("") all.
-func (s *Stores) Maintain(ctx context.Context, kind, table string, minFiles int) ([]batch.Maintained, error) {
+func (s *Stores) Maintain(ctx context.Context, kind, table string, minFiles int, orphanAge time.Duration) ([]batch.Maintained, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("naming this process: %w", err)
@@ -300,7 +318,7 @@ func (s *Stores) Maintain(ctx context.Context, kind, table string, minFiles int)
 	owner := fmt.Sprintf("lake %s:%s:%d", kind, host, os.Getpid())
 	shape := lake.DefaultShape()
 	shape.MinFiles = minFiles
-	c, err := batch.NewCommitter(batch.CommitterConfig{Owner: owner, Shape: shape}, s.log, batch.NewMetrics(prometheus.NewRegistry()), s.ledger, s.lake)
+	c, err := batch.NewCommitter(batch.CommitterConfig{Owner: owner, OrphanAge: orphanAge, Shape: shape}, s.log, batch.NewMetrics(prometheus.NewRegistry()), s.ledger, s.lake)
 	if err != nil {
 		return nil, err
 	}

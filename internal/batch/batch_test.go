@@ -408,6 +408,18 @@ func (m *mortal) StageCounts(ctx context.Context, in *ledger.Intent) (ledger.Cou
 	return get(m, "counts", func() (ledger.Counts, error) { return m.DB.StageCounts(ctx, in) })
 }
 
+func (m *mortal) Memo(ctx context.Context, in *ledger.Intent) ([]byte, error) {
+	return get(m, "memo", func() ([]byte, error) { return m.DB.Memo(ctx, in) })
+}
+
+func (m *mortal) Orphans(ctx context.Context, table string, before time.Time, known func(context.Context) ([]string, error)) ([]lake.Orphan, error) {
+	return get(m, "orphans "+table, func() ([]lake.Orphan, error) { return m.lk.Orphans(ctx, table, before, known) })
+}
+
+func (m *mortal) RemoveOrphans(ctx context.Context, orphans []lake.Orphan) error {
+	return m.do("remove orphans", func() error { return m.lk.RemoveOrphans(ctx, orphans) })
+}
+
 func (m *mortal) EnsureTable(ctx context.Context, t lake.Table) error {
 	return m.do("ensure", func() error { return m.lk.EnsureTable(ctx, t) })
 }

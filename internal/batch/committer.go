@@ -23,6 +23,7 @@ type CommitterConfig struct {
 	SweepEvery  time.Duration  // 0: 1 min
 	Abandoned   time.Duration  // age at which an open write is given up; 0: 10 min
 	DrainBudget time.Duration  // for the last commits; 0: 10 s
+	OrphanAge   time.Duration  // at which a data file that nobody knows is deleted; 0: 3 days
 	Shape       lake.Shape     // of tables; zero: small files of a day are merged by eights up to 16 MiB
 	// GiveWay says why merging files has to wait now, "" if it has not to. nil: never.
 	GiveWay func(ctx context.Context) string
@@ -37,6 +38,7 @@ type Commits interface {
 	CloseIntent(ctx context.Context, lease ledger.Lease, in *ledger.Intent, snapshot int64) error
 	LastIntent(ctx context.Context, table string) (*ledger.Intent, error)
 	Memo(ctx context.Context, in *ledger.Intent) ([]byte, error)
+	FilePaths(ctx context.Context, table string) ([]string, error)
 	StageCounts(ctx context.Context, in *ledger.Intent) (ledger.Counts, error)
 	Sweep(ctx context.Context, lease ledger.Lease, before time.Time) ([]ledger.LakeFile, error)
 	Forget(ctx context.Context, lease ledger.Lease, files []ledger.LakeFile) error
@@ -54,6 +56,8 @@ type Tables interface {
 	Rewrite(ctx context.Context, table string, shape lake.Shape) (*lake.Rewrite, error) // nil: nothing to do
 	Replace(ctx context.Context, in *ledger.Intent, r *lake.Rewrite) (lake.Landed, error)
 	Discard(ctx context.Context, files []ledger.LakeFile) error
+	Orphans(ctx context.Context, table string, before time.Time, known func(context.Context) ([]string, error)) ([]lake.Orphan, error)
+	RemoveOrphans(ctx context.Context, orphans []lake.Orphan) error
 }
 
 // Timing of leases (DESIGN §5) and the size of a commit.
@@ -89,6 +93,7 @@ type kept struct {
 	lake.Table
 	shaped  bool  // it is there and has all columns
 	expired int64 // number of the commit at which old snapshots were last dropped
+	cleaned time.Time
 }
 
 type held struct {
@@ -110,6 +115,7 @@ func NewCommitter(cfg CommitterConfig, log *slog.Logger, m *Metrics, led Commits
 	def(&cfg.SweepEvery, time.Minute)
 	def(&cfg.Abandoned, 10*time.Minute)
 	def(&cfg.DrainBudget, 10*time.Second)
+	def(&cfg.OrphanAge, OrphanAge)
 	if cfg.GiveWay == nil {
 		cfg.GiveWay = func(context.Context) string { return "" }
 	}
@@ -298,7 +304,10 @@ func (c *Committer) keep(ctx context.Context, lease ledger.Lease, t *kept) error
 	c.work.appended(ctx, t.Name, len(in.Files))
 	if !c.ending && in.N/c.cfg.ExpireEvery > t.expired/c.cfg.ExpireEvery {
 		t.expired = in.N
-		return c.do(ctx, lease, t, lake.Expire)
+		if err := c.do(ctx, lease, t, lake.Expire); err != nil {
+			return err
+		}
+		return c.orphans(ctx, t)
 	}
 	return nil
 }

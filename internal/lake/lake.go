@@ -175,6 +175,13 @@ type Rewrite struct {
 	Files  []ledger.LakeFile
 }
 
+// Orphan is a data file that no snapshot and no ledger knows.
+type Orphan struct {
+	Path     string // location
+	Bytes    int64
+	Modified time.Time
+}
+
 // Selection names rows of a table.
 type Selection struct {
 	Table    string

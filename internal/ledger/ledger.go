@@ -320,6 +320,8 @@ type Commits interface {
 	// LakeVector returns, per partition, the next offset whose row or dead letter is not yet in a
 	// committed file: every offset below is in the lake (or counted).
 	LakeVector(ctx context.Context) (span.Vector, error)
+	// FilePaths returns where the files of a table are that the ledger knows: staged, sealed, or of its newest commit.
+	FilePaths(ctx context.Context, table string) ([]string, error)
 	// Memo is what the intent's table is to keep of the ledger, encoded: as of now, and of the lake as it will be
 	// when the intent has landed. Whoever repeats the intent may write a later one.
 	Memo(ctx context.Context, in *Intent) ([]byte, error)

@@ -224,6 +224,20 @@ func (x *tx) commitFiles(ctx context.Context, in *ledger.Intent) error {
 	return nil
 }
 
+// FilePaths implements ledger.Commits.
+func (d *DB) FilePaths(ctx context.Context, table string) ([]string, error) {
+	var all []string
+	err := d.read(ctx, func(x *tx) error {
+		return x.each(ctx, func(r *sql.Rows) error {
+			var at string
+			err := r.Scan(&at)
+			all = append(all, at)
+			return err
+		}, "SELECT path FROM lake_files WHERE table_name = ?", table)
+	})
+	return all, err
+}
+
 // LastIntent implements ledger.Commits.
 func (d *DB) LastIntent(ctx context.Context, table string) (*ledger.Intent, error) {
 	var in *ledger.Intent
