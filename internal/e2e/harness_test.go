@@ -142,6 +142,7 @@ func (s *server) ready() {
 	for tick := time.NewTicker(20 * time.Millisecond); ; {
 		select {
 		case err := <-s.done:
+			s.cmd = nil
 			s.t.Fatalf("up ended by itself: %v\n%s", err, s.tail())
 		case <-ctx.Done():
 			s.t.Fatalf("up is not ready after a minute:\n%s", s.tail())
