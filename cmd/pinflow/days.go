@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -185,15 +184,7 @@ func countOrNull(n *int64) any {
 	if n == nil {
 		return nil
 	}
-	digits := fmt.Sprint(*n)
-	var b strings.Builder
-	for i, r := range digits {
-		if i > 0 && (len(digits)-i)%3 == 0 {
-			b.WriteByte(',')
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
+	return grouped(fmt.Sprint(*n))
 }
 
 // percent never says 100 of what is not whole.

@@ -32,6 +32,7 @@ type viewAnswer struct {
 		Description string `json:"description"`
 		Agg         string `json:"agg"`
 		Type        string `json:"type"`
+		Format      string `json:"format"`
 		Unit        string `json:"unit"`
 		Numerator   string `json:"numerator"`
 		Denominator string `json:"denominator"`

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pinflow/pinflow/internal/client"
 	"github.com/pinflow/pinflow/internal/fault"
 )
 
@@ -33,6 +34,8 @@ type answer struct {
 		Approx     map[string]float64 `json:"approx"`
 		Warnings   []string           `json:"warnings"`
 	} `json:"meta"`
+
+	formats map[string]string // by measure; for tables
 }
 
 type coverage struct {
@@ -70,7 +73,8 @@ func (c *cli) queryCommand() *cobra.Command {
 		Use:   "query VIEW",
 		Short: "Ask for measures of a view",
 		Long: `Ask for measures of a view, over time and by dimension. The rows go to stdout; how far the numbers
-are complete, and what is approximate or missing, to stderr (in json, ndjson and csv beside the rows).`,
+are complete, and what is approximate or missing, to stderr (in json, ndjson and csv beside the rows).
+A table shows each measure in its format, like 12.4K or 35.9 %; json, ndjson and csv have every digit.`,
 		Example: `  pinflow query pins -m posted,video_share --by category --from now-7d/d --grain day
   pinflow query pins -m posted -f category:travel,country:!gb -o csv`,
 		Args: arguments("VIEW"),
@@ -79,7 +83,7 @@ are complete, and what is approximate or missing, to stderr (in json, ndjson and
 	fs := cmd.Flags()
 	fs.StringSliceVarP(&f.measures, "measures", "m", nil, "measures, with commas between (default: all)")
 	fs.StringSliceVar(&f.by, "by", nil, "dimensions to group by")
-	fs.StringSliceVarP(&f.filters, "filter", "f", nil, "DIMENSION:VALUE, or DIMENSION:!VALUE for all others")
+	fs.StringArrayVarP(&f.filters, "filter", "f", nil, `DIMENSION:VALUE, or DIMENSION:!VALUE for all others; \N is NULL, and \ goes before , and \ and a leading ! in a value`)
 	fs.StringVar(&f.from, "from", "", "begin: a time, or relative like now-7d/d")
 	fs.StringVar(&f.to, "to", "", "end, not included (default now)")
 	fs.StringVar(&f.grain, "grain", "", "minute, hour, day, week, month or year (default: totals)")
@@ -130,11 +134,29 @@ func (c *cli) query(cmd *cobra.Command, view string, f *queryFlags) error {
 	if err := dec.Decode(&a); err != nil {
 		return fault.New(fault.Unknown, "bad_answer", "reading the answer of %s: %w", server.URL(), err)
 	}
+	if c.output == asTable {
+		if err := a.askFormats(cmd, server, view); err != nil {
+			return err
+		}
+	}
 	if err := c.print(a.sheet(c.output, a.zone(c))); err != nil {
 		return err
 	}
 	if c.output == asTable {
 		c.footer(&a)
+	}
+	return nil
+}
+
+// askFormats learns how the view's measures are shown.
+func (a *answer) askFormats(cmd *cobra.Command, server *client.Client, view string) error {
+	var v viewAnswer
+	if err := server.Get(cmd.Context(), "/v1/views/"+url.PathEscape(view), nil, &v); err != nil {
+		return err
+	}
+	a.formats = map[string]string{}
+	for _, m := range v.Measures {
+		a.formats[m.Name] = m.Format
 	}
 	return nil
 }
@@ -169,8 +191,8 @@ func (a *answer) sheet(output string, zone *time.Location) sheet {
 	return s
 }
 
-// cell is a value as the format shows it: in tables times in the zone asked for and ≈ for what is
-// approximate.
+// cell is a value as the output shows it: in tables times in the zone asked for, numbers in the measure's
+// format, and ≈ for what is approximate.
 func (a *answer) cell(j int, v any, output string, zone *time.Location) any {
 	if output != asTable || j >= len(a.Columns) {
 		return v
@@ -179,10 +201,16 @@ func (a *answer) cell(j int, v any, output string, zone *time.Location) any {
 	if text, ok := v.(string); ok && col.Name == "time" {
 		return shortTime(text, a.Meta.Grain, zone)
 	}
-	if _, approx := a.Meta.Approx[col.Name]; approx && v != nil {
-		return "≈" + plainText(v, "")
+	shown := v
+	if n, ok := v.(json.Number); ok {
+		if text, ok := formatted(n, a.formats[col.Name]); ok {
+			shown = text
+		}
 	}
-	return v
+	if _, approx := a.Meta.Approx[col.Name]; approx && v != nil {
+		return "≈" + tidyNumber(shown, plainText(shown, ""))
+	}
+	return shown
 }
 
 // zone is the one asked for, else the one the server answered in: the view's.
