@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,7 @@ type daysFlags struct {
 	stream  string
 	wait    bool
 	timeout time.Duration
+	limit   string // days to list; none: the server's own
 }
 
 func (c *cli) daysCommand() *cobra.Command {
@@ -58,7 +60,11 @@ func isDate(text string) bool {
 // days prints the days, once they are complete if that is to be waited for.
 func (c *cli) days(ctx context.Context, date string, f *daysFlags) error {
 	all, raw, err := c.askDays(ctx, date, f)
-	for until := time.Now().Add(f.timeout); err == nil && f.wait && !allComplete(all) && time.Now().Before(until); {
+	why, never := "", false
+	if err == nil && date != "" && len(all) == 0 {
+		why, never, err = c.unknownDay(ctx, date, f)
+	}
+	for until := time.Now().Add(f.timeout); err == nil && f.wait && !never && !allComplete(all) && time.Now().Before(until); {
 		select {
 		case <-ctx.Done():
 			return context.Canceled
@@ -81,7 +87,10 @@ func (c *cli) days(ctx context.Context, date string, f *daysFlags) error {
 	case err != nil || date == "":
 		return err
 	case !allComplete(all):
-		return fault.New(fault.Unknown, "not_complete", "%s is not complete", date).WithExit(fault.ExitNotComplete)
+		if len(all) > 0 {
+			why = waitingFor(all)
+		}
+		return fault.New(fault.Unknown, "not_complete", "%s is not complete%s", date, why).WithExit(fault.ExitNotComplete)
 	case f.wait && slices.ContainsFunc(all, missed):
 		return fault.New(fault.Unknown, "deadline_missed", "%s was complete after its deadline", date).WithExit(fault.ExitDeadline)
 	}
@@ -100,6 +109,9 @@ func (c *cli) askDays(ctx context.Context, date string, f *daysFlags) ([]days.Da
 	if f.stream != "" {
 		q.Set("stream", f.stream)
 	}
+	if f.limit != "" {
+		q.Set("limit", f.limit)
+	}
 	var list struct {
 		Days []json.RawMessage `json:"days"`
 	}
@@ -113,6 +125,54 @@ func (c *cli) askDays(ctx context.Context, date string, f *daysFlags) ([]days.Da
 		}
 	}
 	return all, list.Days, nil
+}
+
+// mostDays is as many as the server lists.
+const mostDays = "400"
+
+// unknownDay says why a day is not among those listed, and whether it never will be.
+func (c *cli) unknownDay(ctx context.Context, date string, f *daysFlags) (why string, never bool, err error) {
+	listed, _, err := c.askDays(ctx, "", &daysFlags{stream: f.stream, limit: mostDays})
+	switch {
+	case err != nil:
+		return "", false, err
+	case len(listed) == 0:
+		return ": there is no stream yet", false, nil
+	}
+	first, last := listed[0].Date, listed[0].Date
+	for i := range listed {
+		first, last = min(first, listed[i].Date), max(last, listed[i].Date)
+	}
+	switch {
+	case date > last:
+		return ": it has not begun, the newest day is " + last, false, nil
+	case date < first:
+		return ": it is before " + first + ", the first day that is kept account of", true, nil
+	}
+	return ": no account of it was kept, pinflow did not run then", true, nil
+}
+
+// waitingFor names what keeps the days from being complete.
+func waitingFor(all []days.Day) string {
+	var parts []string
+	open := map[string][]string{} // zones by stream
+	for i := range all {
+		switch d := &all[i]; d.State {
+		case days.Complete:
+		case days.Open:
+			open[d.Stream] = append(open[d.Stream], d.Zone)
+		default:
+			part := d.Stream + " is " + d.State + " in " + d.Zone
+			if d.Note != "" {
+				part += ", " + d.Note
+			}
+			parts = append(parts, part)
+		}
+	}
+	for _, stream := range sorted(open) {
+		parts = append(parts, stream+" is open in "+strings.Join(open[stream], ", ")+", events may still come in time")
+	}
+	return ": " + strings.Join(parts, "; ")
 }
 
 // allComplete tells whether there are days and all of them landed.

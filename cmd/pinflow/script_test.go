@@ -57,6 +57,10 @@ func answerAll(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"days":[`+waitingDay+`]}`)
 	case "GET /v1/days/2026-11-21":
 		_, _ = io.WriteString(w, `{"days":[`+completeDay+`]}`)
+	case "GET /v1/days/1999-01-01", "GET /v1/days/2099-01-01":
+		_, _ = io.WriteString(w, `{"days":[]}`)
+	case "GET /v1/days/2026-11-23":
+		_, _ = io.WriteString(w, `{"days":[`+openDay+`]}`)
 	case "GET /v1/streams/pin/tail":
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = io.WriteString(w, tailBody)
@@ -92,7 +96,7 @@ const (
 "approx":{"posters":0.016},"revised":[],"warnings":["the day is not over"]}}`
 	viewBody = `{"name":"pins","stream":"pin","time_zone":"UTC","grain":"minute","version":"8f3c21d0aabb","state":"serving",
 "dimensions":[{"name":"category","type":"string"}],
-"measures":[{"name":"posted","agg":"count","type":"long","unit":"pins"},{"name":"share","agg":"ratio","type":"double","numerator":"video","denominator":"posted"}]}`
+"measures":[{"name":"posted","agg":"count","type":"long","format":"humanize","unit":"pins"},{"name":"share","agg":"ratio","type":"double","numerator":"video","denominator":"posted"}]}`
 	statusBody = `{"at":"2026-11-23T14:31:02Z","ok":false,"problems":["pin/0: 3 events are lost"],
 "streams":[{"name":"pin","complete_to":"2026-11-23T14:31:00Z","lag_seconds":2,
 "conservation":{"accepted":100,"rows":90,"dead":1,"duplicates":2,"gaps":0,"lost":3,"in_flight":4,"ok":true},"partitions":[],"views":[]}],

@@ -519,7 +519,7 @@ func (t *table) meta(a *Answer, d *ledger.Data) {
 		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("an expression failed %d times: such a row counts with NULL there", n))
 	}
 	if n := sum(metric.StateLateDropped); n > 0 {
-		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("%d events came later than the view accepts and are left out", n))
+		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("%d events%s came later than the view accepts and are left out", n, p.each()))
 	}
 	if p.elements != "" {
 		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("%s has several values of an event: under a filter on it an event counts once for each that passes", p.elements))
@@ -532,6 +532,14 @@ func (t *table) meta(a *Answer, d *ledger.Data) {
 			a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("measure %s is being filled in", m.Name))
 		}
 	}
+}
+
+// each says of a count of events how it counts where an event has several values of a dimension.
+func (p *plan) each() string {
+	if p.elements == "" && !slices.ContainsFunc(p.by, func(d *metric.NamedDimension) bool { return d.Unnest }) {
+		return ""
+	}
+	return ", each under every value it has of the unnested dimension,"
 }
 
 // approx is the relative error of the measures that have one; of a ratio, of its sides together.
