@@ -53,7 +53,8 @@ type Meta struct {
 	Warnings   []string           `json:"warnings"`
 }
 
-// Revised is a bucket that late events changed after its end.
+// Revised is a bucket that late events changed after its end. By an unnested dimension, Late has an event once
+// under each of its values.
 type Revised struct {
 	Time string `json:"time"`
 	Late int64  `json:"late"`
@@ -519,19 +520,26 @@ func (t *table) meta(a *Answer, d *ledger.Data) {
 		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("an expression failed %d times: such a row counts with NULL there", n))
 	}
 	if n := sum(metric.StateLateDropped); n > 0 {
-		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("%d events%s came later than the view accepts and are left out", n, p.each()))
+		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("%s%s came later than the view accepts: left out", events(n), p.each()))
 	}
 	if p.elements != "" {
 		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("%s has several values of an event: under a filter on it an event counts once for each that passes", p.elements))
 	}
 	if i := slices.IndexFunc(p.by, func(d *metric.NamedDimension) bool { return d.Unnest }); i >= 0 {
-		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("an event counts once under each value of %s: its rows add up to more than the total", p.by[i].Name))
+		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("an event counts once under each value of %s: rows, and the late events of a bucket, add up to more than the total", p.by[i].Name))
 	}
 	for _, m := range p.measures {
 		if p.pending(m) {
 			a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("measure %s is being filled in", m.Name))
 		}
 	}
+}
+
+func events(n int64) string {
+	if n == 1 {
+		return "1 event"
+	}
+	return fmt.Sprintf("%d events", n)
 }
 
 // each says of a count of events how it counts where an event has several values of a dimension.
