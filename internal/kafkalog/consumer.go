@@ -62,7 +62,7 @@ type Consumer struct {
 func NewConsumer(cfg Config, group string, topics []string, h Handler, log *slog.Logger) (*Consumer, error) {
 	cfg.setDefaults()
 	c := &Consumer{h: h, log: log, starts: make(map[TP]int64), next: make(map[TP]int64)}
-	opts := append(fetchOptions(cfg),
+	opts := append(fetchOptions(),
 		kgo.ConsumerGroup(group),
 		kgo.ConsumeTopics(topics...),
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
@@ -84,11 +84,8 @@ func NewConsumer(cfg Config, group string, topics []string, h Handler, log *slog
 	return c, err
 }
 
-func fetchOptions(cfg Config) []kgo.Opt {
-	most := int32(16 << 20)
-	if cfg.Embedded {
-		most = 4 << 20 // the broker's copies of an answer are in the same memory
-	}
+func fetchOptions() []kgo.Opt {
+	const most = 4 << 20 // as it comes over the wire, where it is packed; some answers are held at once
 	return []kgo.Opt{
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),
@@ -280,7 +277,7 @@ func ReadBack(ctx context.Context, cfg Config, tp TP, from, to int64, fn func(*e
 		return nil
 	}
 	cfg.setDefaults()
-	opts := append(fetchOptions(cfg), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
+	opts := append(fetchOptions(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
 		tp.Topic: {tp.Partition: kgo.NewOffset().At(from).WithEpoch(-1)},
 	}))
 	cl, err := newClient(cfg, slog.New(slog.DiscardHandler), opts...)
