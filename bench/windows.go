@@ -81,6 +81,7 @@ func (e *env) windowBacklog(ctx context.Context, k *kafka, count, builtIn string
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", u.what, err)
 		}
+		e.say("%s: %.0f events/s, %.2f µs, %.0f MiB", u.what, float64(e.events)/d.Seconds, d.cpu.Seconds()/float64(e.events)*1e6, d.peak)
 		rates = append(rates, float64(e.events)/d.Seconds)
 		out = append(append(out, fact(u.what, float64(e.events)/d.Seconds, "events/s")), e.took(u.what, d.spent)...)
 	}
