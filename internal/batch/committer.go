@@ -180,7 +180,7 @@ func (c *Committer) round(ctx context.Context) error {
 	for _, t := range c.tables {
 		lease, ok, err := c.hold(ctx, "lake:"+t.Name)
 		if err == nil && ok {
-			err = c.keep(ctx, lease, t)
+			err = c.ours(ctx, lease, c.keep(ctx, lease, t))
 		}
 		if err := c.passable(err, t.Name); err != nil {
 			return err
@@ -190,6 +190,19 @@ func (c *Committer) round(ctx context.Context) error {
 		return nil
 	}
 	return c.passable(c.sweep(ctx), "sweep")
+}
+
+// ours tells an alarm from the surprise of a holder that slept past its lease: whoever took the table over has
+// ended its commit and gone on, so the table and the ledger are ahead of what it knew. Without the lease it
+// cannot judge them.
+func (c *Committer) ours(ctx context.Context, lease ledger.Lease, err error) error {
+	if code := fault.CodeOf(err); code != "conservation" && code != "lake_mismatch" {
+		return err
+	}
+	if lost := c.led.Renew(ctx, lease, leaseTTL); fault.Is(lost, fault.Lost) {
+		return fmt.Errorf("keeping a table that another process took over: %w", lost)
+	}
+	return err
 }
 
 // passable hides faults that go away by themselves.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -332,4 +333,36 @@ func TestLastCommitsMayBeLeft(t *testing.T) {
 	if err != nil || len(vector) == 0 {
 		t.Errorf("the lake is at %v, %v", vector, err)
 	}
+}
+
+// asleep is tables whose user falls asleep before its first commit, until wake has run.
+type asleep struct {
+	Tables
+	wake sync.Once
+	do   func()
+}
+
+func (a *asleep) Commit(ctx context.Context, in *ledger.Intent) (lake.Landed, error) {
+	a.wake.Do(a.do)
+	return a.Tables.Commit(ctx, in)
+}
+
+// L2: a committer that sleeps past its lease, while another one ends its commit and makes more, raises no alarm
+// about what it finds: it has lost the table.
+func TestWokenCommitterHasLostItsTable(t *testing.T) {
+	b := newBench(t, testbed.Local(t.TempDir()), 120)
+	b.read()
+	others := 0
+	late := &asleep{Tables: b.lake, do: func() {
+		// Of the same name, it need not wait for the lease to end.
+		if err := b.committer("a", b.led, b.lake).round(t.Context()); err != nil {
+			t.Error(err)
+		}
+		others++
+	}}
+	if err := b.committer("a", b.led, late).round(t.Context()); err != nil || others != 1 {
+		t.Errorf("woken after %d others: %v", others, err)
+	}
+	b.settle()
+	b.verify()
 }
