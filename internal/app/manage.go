@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -52,10 +51,10 @@ func (t *Topics) look(ctx context.Context) error {
 	case !blank:
 		return t.open(ctx)
 	case s.Log.Kind == config.Embedded:
-		if _, err := os.Stat(filepath.Join(s.Data, "log")); errors.Is(err, fs.ErrNotExist) {
-			return nil
+		if _, err := os.Stat(s.Ledger.DSN); errors.Is(err, fs.ErrNotExist) {
+			return compare(ctx, s, p.log)
 		}
-		return t.open(ctx)
+		return t.open(ctx) // pinflow topics create made it
 	}
 	p.folder = &folder{path: s.Data}
 	return p.openLog(ctx)
