@@ -202,7 +202,8 @@ func (e *env) drain(ctx context.Context, unit ledger.Unit, data string, k *kafka
 
 // childDrain is the process of drain.
 func childDrain(ctx context.Context, unit ledger.Unit, data, broker, profile string) (err error) {
-	defer app.FewerCollections()() // as app.Run does
+	defer app.FewerCollections()() // as app.Run does, with one unit
+	defer app.BoundMemory(app.Units{Batch: true})()
 	w, err := openOnKafka(ctx, data, broker)
 	if err != nil {
 		return err

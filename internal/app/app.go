@@ -91,6 +91,7 @@ func New(cfg Config) (*App, error) {
 // order: the front door, the units, the committer and the jobs, the stores.
 func (a *App) Run(ctx context.Context) (err error) {
 	defer FewerCollections()()
+	defer BoundMemory(a.cfg.Units)()
 	p := &parts{cfg: a.cfg, log: a.log}
 	defer func() { err = errors.Join(err, p.close()) }()
 	if err := p.open(ctx); err != nil {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"math"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -26,6 +27,28 @@ func FewerCollections() (restore func()) {
 		p.ended.Store(true)
 		debug.SetGCPercent(ordinary)
 	}
+}
+
+// Soft limits of a process's memory: one unit alone, and all of them.
+const (
+	unitMemory  = 640 << 20
+	wholeMemory = 960 << 20
+)
+
+// BoundMemory has Go collect more often before the process takes more memory than a limit, where it would
+// let a large heap double: a unit that was down for long reads as fast as it can, and what it drops is soon
+// as much as what it holds. Whoever set GOMEMLIMIT has it. The function returned puts things back.
+func BoundMemory(u Units) (restore func()) {
+	before := debug.SetMemoryLimit(-1)
+	if before != math.MaxInt64 {
+		return func() {}
+	}
+	limit := int64(unitMemory)
+	if u.all() {
+		limit = wholeMemory
+	}
+	debug.SetMemoryLimit(limit)
+	return func() { debug.SetMemoryLimit(before) }
 }
 
 // pacer sets the percentage anew after every collection: its mark is an object that each one finds dead.

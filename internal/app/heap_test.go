@@ -1,6 +1,7 @@
 package app
 
 import (
+	"math"
 	"runtime"
 	"runtime/debug"
 	"testing"
@@ -11,6 +12,30 @@ func TestSmallHeapsGrowBeforeTheyAreCollected(t *testing.T) {
 		if got := percentFor(live); got != want {
 			t.Errorf("%d bytes: %d %%, want %d %%", live, got, want)
 		}
+	}
+}
+
+// A unit alone may take less than all of them, and whoever set a limit has it.
+func TestMemoryIsBound(t *testing.T) {
+	before := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(before)
+	for _, u := range []Units{{Batch: true}, allUnits} {
+		debug.SetMemoryLimit(math.MaxInt64)
+		restore := BoundMemory(u)
+		want := int64(640 << 20)
+		if u.all() {
+			want = 960 << 20
+		}
+		if now := debug.SetMemoryLimit(-1); now != want {
+			t.Errorf("%+v: %d bytes, want %d", u, now, want)
+		}
+		if restore(); debug.SetMemoryLimit(-1) != math.MaxInt64 {
+			t.Errorf("%+v: not put back", u)
+		}
+	}
+	debug.SetMemoryLimit(2 << 30)
+	if BoundMemory(allUnits)(); debug.SetMemoryLimit(-1) != 2<<30 {
+		t.Errorf("a limit of somebody's was changed to %d", debug.SetMemoryLimit(-1))
 	}
 }
 
