@@ -100,7 +100,7 @@ func dropSchema(t *testing.T, dsn, name string) {
 		t.Fatal(err)
 	}
 	defer c.Close(ctx) //nolint:errcheck // it was only used here
-	if _, err := c.Exec(ctx, "DROP SCHEMA "+name+" CASCADE"); err != nil {
+	if _, err := c.Exec(ctx, "DROP SCHEMA IF EXISTS "+name+" CASCADE"); err != nil {
 		t.Error(err)
 	}
 }
