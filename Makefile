@@ -60,7 +60,7 @@ e2e: build web/node_modules/.package-lock.json ## the real binary: kill -9, Apac
 	@scripts/need node npm python3 chromium java mvn kcat
 	@scripts/venv
 	@scripts/jars kafka
-	@scripts/budget 1080 "end to end" scripts/with-postgres scripts/with-s3 env $(E2E) PINFLOW_SHOTS=$(CURDIR)/.cache/page $(GO) test -count=1 -timeout 18m -v ./internal/e2e/...
+	@scripts/budget 1320 "end to end" scripts/with-postgres scripts/with-s3 env $(E2E) PINFLOW_SHOTS=$(CURDIR)/.cache/page $(GO) test -count=1 -timeout 22m -v ./internal/e2e/...
 
 soak: build web/node_modules/.package-lock.json ## slow: many seeds, many kills, the SQL and back-fills in Spark
 	@scripts/need node npm python3 chromium java mvn kcat gcc g++
