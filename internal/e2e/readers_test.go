@@ -38,7 +38,7 @@ func TestReadersAgree(t *testing.T) {
 }
 
 func readersAgree(t *testing.T, env []string) {
-	readers, rate, events := []string{"pyiceberg", "duckdb"}, 20_000, 40_000
+	readers, rate, events := []string{"pyiceberg", "duckdb"}, 5_000, 40_000
 	if os.Getenv("PINFLOW_SOAK") != "" {
 		readers, rate, events = append(readers, "spark"), 30_000, 900_000
 	}
