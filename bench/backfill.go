@@ -28,8 +28,13 @@ const (
 	backfillTimes = 8 // the decoded pins a file
 )
 
+// newLake opens an empty lake of the bench's own.
+func (e *env) newLake(ctx context.Context) (*icelake.Lake, error) {
+	return icelake.Open(ctx, icelake.Config{Warehouse: filepath.Join(e.dir, "lake"), Catalog: filepath.Join(e.dir, "catalog.db"), Log: e.log})
+}
+
 func runBackfill(ctx context.Context, e *env) ([]figure, error) {
-	l, err := icelake.Open(ctx, icelake.Config{Warehouse: filepath.Join(e.dir, "lake"), Catalog: filepath.Join(e.dir, "catalog.db"), Log: e.log})
+	l, err := e.newLake(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -27,11 +26,10 @@ var historyBench = bench{
 }
 
 func runHistory(ctx context.Context, e *env) ([]figure, error) {
-	install := exec.CommandContext(ctx, filepath.Join(e.root, "scripts/venv"), "spark")
-	if text, err := install.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("installing Spark: %w\n%s", err, text)
+	if err := e.script(ctx, "venv", "spark"); err != nil {
+		return nil, fmt.Errorf("installing Spark: %w", err)
 	}
-	l, err := icelake.Open(ctx, icelake.Config{Warehouse: filepath.Join(e.dir, "lake"), Catalog: filepath.Join(e.dir, "catalog.db"), Log: e.log})
+	l, err := e.newLake(ctx)
 	if err != nil {
 		return nil, err
 	}
