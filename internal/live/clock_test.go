@@ -12,13 +12,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pinflow/pinflow/internal/event"
-	"github.com/pinflow/pinflow/internal/fold"
 	"github.com/pinflow/pinflow/internal/intake"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/live"
 	"github.com/pinflow/pinflow/internal/metric"
 	"github.com/pinflow/pinflow/internal/prove"
-	"github.com/pinflow/pinflow/internal/segment"
 	"github.com/pinflow/pinflow/internal/span"
 	"github.com/pinflow/pinflow/internal/sqlledger"
 )
@@ -161,34 +159,7 @@ func stepping(rnd *rand.Rand) (recs []event.Record, want map[int64]lateness, dea
 // timely reads what the ledger holds of the view.
 func timely(t *testing.T, db *sqlledger.DB) map[int64]lateness {
 	t.Helper()
-	d, err := db.Read(t.Context(), ledger.Read{View: "timely", From: 0, To: 1 << 60})
-	if err != nil {
-		t.Fatal(err)
-	}
-	codec, err := segment.NewCodec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	schema, err := event.Compile(d.Stream.Schemas[0].Definition, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := metric.CompileStored(d.Version.Definition, d.View.Metadata, schema)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var blocks []*fold.States
-	for _, s := range d.Segments {
-		b, err := codec.Decode(s.Data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		blocks = append(blocks, b)
-	}
-	merged, err := fold.Merge(c, blocks...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c, merged, _ := held(t, db, "timely")
 	got := map[int64]lateness{}
 	for i := range merged.N {
 		got[merged.Buckets[i]] = lateness{

@@ -220,10 +220,10 @@ func records(rnd *rand.Rand, p int32, want map[cell]totals) []event.Record {
 	return out
 }
 
-// compare reads what the ledger holds and wants the same.
-func compare(t *testing.T, db *sqlledger.DB, want map[cell]totals) {
+// held merges the segments that the ledger has of a view, and counts them.
+func held(t *testing.T, db *sqlledger.DB, view string) (c *metric.Compiled, merged *fold.States, segments int) {
 	t.Helper()
-	d, err := db.Read(t.Context(), ledger.Read{View: "pins", From: 0, To: 1 << 60})
+	d, err := db.Read(t.Context(), ledger.Read{View: view, From: 0, To: 1 << 60})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func compare(t *testing.T, db *sqlledger.DB, want map[cell]totals) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := metric.CompileStored(d.Version.Definition, d.View.Metadata, schema)
+	c, err = metric.CompileStored(d.Version.Definition, d.View.Metadata, schema)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,10 +247,17 @@ func compare(t *testing.T, db *sqlledger.DB, want map[cell]totals) {
 		}
 		blocks = append(blocks, b)
 	}
-	merged, err := fold.Merge(c, blocks...)
+	merged, err = fold.Merge(c, blocks...)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c, merged, len(d.Segments)
+}
+
+// compare reads what the ledger holds and wants the same.
+func compare(t *testing.T, db *sqlledger.DB, want map[cell]totals) {
+	t.Helper()
+	c, merged, segments := held(t, db, "pins")
 	got := map[cell]totals{}
 	for i := range merged.N {
 		got[cell{merged.Buckets[i], string(merged.Dims[0].Text(merged.Dims[0].Codes[i]))}] = totals{
@@ -258,7 +265,7 @@ func compare(t *testing.T, db *sqlledger.DB, want map[cell]totals) {
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("%d segments differ from the log:\n%s", len(d.Segments), diff)
+		t.Errorf("%d segments differ from the log:\n%s", segments, diff)
 	}
 }
 
