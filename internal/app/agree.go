@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -21,28 +20,28 @@ import (
 )
 
 // compare looks, before anything is made or written, whether a ledger or a catalog that is to be made new
-// would be made beside what an earlier one left (L7).
-func compare(ctx context.Context, s config.Settings, log *slog.Logger) error {
+// would be made beside what an earlier one left (L7). It counts the tables that the catalog names.
+func compare(ctx context.Context, s config.Settings, log *slog.Logger) (tables int, err error) {
 	blank, err := sqlledger.Blank(ctx, s.Ledger.DSN)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	left, err := icelake.Look(ctx, lakeConfig(s, log), blank)
 	if err != nil {
-		return fmt.Errorf("opening the lake: %w", err)
+		return 0, fmt.Errorf("opening the lake: %w", err)
 	}
 	defer left.Close()
 	if blank {
-		return nothingLeft(s, left)
+		return len(left.Named), nothingLeft(s, left)
 	}
 	if len(left.Named) > 0 {
-		return nil
+		return len(left.Named), nil
 	}
 	led, err := sqlledger.Open(ctx, s.Ledger.DSN, log)
 	if err != nil {
-		return fmt.Errorf("opening the ledger: %w", err)
+		return 0, fmt.Errorf("opening the ledger: %w", err)
 	}
-	return errors.Join(noAmnesia(ctx, s, led), led.Close())
+	return 0, errors.Join(noAmnesia(ctx, s, led), led.Close())
 }
 
 const (
@@ -68,7 +67,7 @@ func nothingLeft(s config.Settings, left *icelake.Remains) error {
 	if s.Log.Kind != config.Embedded {
 		return nil
 	}
-	dir := filepath.Join(s.Data, "log")
+	dir := logFolder(s)
 	held, err := kafkalog.Holds(dir)
 	if err != nil || !held {
 		return err

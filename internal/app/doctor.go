@@ -61,15 +61,11 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 func lakeFinding(ctx context.Context, cfg Config) Finding {
 	s := cfg.Project.Settings
 	bad := func(err error) Finding { return Finding{"lake", "error", err.Error()} }
-	if err := compare(ctx, s, cfg.Log); err != nil {
-		return bad(err)
-	}
-	left, err := icelake.Look(ctx, lakeConfig(s, cfg.Log), false)
+	named, err := compare(ctx, s, cfg.Log)
 	if err != nil {
 		return bad(err)
 	}
-	left.Close()
-	if len(left.Named) == 0 {
+	if named == 0 {
 		return Finding{"lake", "ok", s.Lake.Warehouse + ", no table yet: the first start makes them"}
 	}
 	lk, err := icelake.Open(ctx, lakeConfig(s, cfg.Log))

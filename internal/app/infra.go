@@ -37,7 +37,7 @@ func Infra(ctx context.Context, p *config.Project, log *slog.Logger, say func(fo
 	if err := supported(p.Settings, allUnits); err != nil {
 		return err
 	}
-	if err := compare(ctx, p.Settings, log); err != nil {
+	if _, err := compare(ctx, p.Settings, log); err != nil {
 		return err
 	}
 	led, err := sqlledger.Open(ctx, p.Settings.Ledger.DSN, log)

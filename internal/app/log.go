@@ -58,6 +58,9 @@ func (p *parts) openLog(ctx context.Context) error {
 	return nil
 }
 
+// logFolder is where the embedded log keeps its records.
+func logFolder(s config.Settings) string { return filepath.Join(s.Data, "log") }
+
 // openBroker starts the embedded broker.
 func (p *parts) openBroker(ctx context.Context) error {
 	s := p.cfg.Project.Settings
@@ -67,7 +70,7 @@ func (p *parts) openBroker(ctx context.Context) error {
 		login = &kafkalog.Login{Mechanism: sasl.Mechanism, User: sasl.Username, Password: sasl.Password}
 	}
 	p.broker, err = kafkalog.OpenBroker(ctx, kafkalog.BrokerConfig{
-		Dir: filepath.Join(s.Data, "log"), Listen: s.Log.Listen, Cap: s.Log.Cap, Login: login, Advertise: s.Log.Advertise,
+		Dir: logFolder(s), Listen: s.Log.Listen, Cap: s.Log.Cap, Login: login, Advertise: s.Log.Advertise,
 		ListenFn: func(_, addr string) (net.Listener, error) {
 			return listen(p.cfg.Listen, addr, p.cfg.Project.Chosen("log.listen"), "Kafka clients", "--log-listen", p.log)
 		},

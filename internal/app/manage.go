@@ -52,7 +52,8 @@ func (t *Topics) look(ctx context.Context) error {
 		return t.open(ctx)
 	case s.Log.Kind == config.Embedded:
 		if _, err := os.Stat(s.Ledger.DSN); errors.Is(err, fs.ErrNotExist) {
-			return compare(ctx, s, p.log)
+			_, err = compare(ctx, s, p.log)
+			return err
 		}
 		return t.open(ctx) // pinflow topics create made it
 	}

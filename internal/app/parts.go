@@ -70,7 +70,7 @@ func (p *parts) open(ctx context.Context) error {
 		return err
 	}
 	p.onClose(p.folder.close)
-	if err := compare(ctx, s, p.log); err != nil {
+	if _, err := compare(ctx, s, p.log); err != nil {
 		return p.explain(err)
 	}
 	if p.ledger, err = sqlledger.Open(ctx, s.Ledger.DSN, p.log); err != nil {

@@ -31,7 +31,7 @@ func open(ctx context.Context, dsn string, log *slog.Logger, wrap wrapper) (*DB,
 	var d *DB
 	var err error
 	switch {
-	case strings.HasPrefix(dsn, "postgres://"), strings.HasPrefix(dsn, "postgresql://"):
+	case isPostgres(dsn):
 		d, err = openPostgres(ctx, dsn, wrap)
 	case dsn == "":
 		return nil, fault.New(fault.Config, "bad_dsn", "the ledger has no address").
@@ -46,6 +46,11 @@ func open(ctx context.Context, dsn string, log *slog.Logger, wrap wrapper) (*DB,
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
+}
+
+// isPostgres tells a postgres:// URL from the name of a file.
+func isPostgres(dsn string) bool {
+	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
 }
 
 // Close closes the connections. A transaction that runs is rolled back.

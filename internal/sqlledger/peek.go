@@ -37,7 +37,7 @@ func Blank(ctx context.Context, dsn string) (bool, error) {
 
 // peek opens what is there for reading; nil: nothing is.
 func peek(ctx context.Context, dsn string) (*DB, error) {
-	if strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://") {
+	if isPostgres(dsn) {
 		return openPostgres(ctx, dsn, nil)
 	}
 	abs, err := filepath.Abs(strings.TrimPrefix(dsn, "file:"))
