@@ -53,6 +53,14 @@ func TestPageOfAnEmptyProject(t *testing.T) {
 	}
 }
 
+// One event's journey, of each fate, as a page.
+func TestPageOfAnEvent(t *testing.T) {
+	s := start(t, t.TempDir())
+	if out, err := chromium(t, s, "where.mjs").CombinedOutput(); err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+}
+
 // When the server is killed the page says so and keeps its numbers; when it is back, so are they.
 func TestPageWithoutServer(t *testing.T) {
 	s := start(t, t.TempDir(), "--demo")

@@ -16,6 +16,7 @@ const keys: [string, string][] = [
   ['g c', 'Catalogue'],
   ['g y', 'Days'],
   ['g b', 'Back-fills'],
+  ['g w', 'Where is my event?'],
   ['g s', 'System'],
   ['/', 'find a value'],
   ['d  w  m', 'last 24 hours, 7 days, 30 days'],
@@ -42,6 +43,7 @@ export function Layout({ views, dashboards, path, children }: { views: View[]; d
     'g c': () => go('/catalogue'),
     'g y': () => go('/days'),
     'g b': () => go('/backfills'),
+    'g w': () => go('/where'),
     'g s': () => go('/system'),
     '?': () => dialog.current?.showModal(),
   });

@@ -19,6 +19,7 @@ import { Tail } from './tail';
 import { Today } from './today';
 import { useMenus } from './toolbar';
 import { Instead } from './ui';
+import { Where } from './where';
 
 function App() {
   const place = usePlace();
@@ -42,6 +43,7 @@ function App() {
   else if (section === 'backfills') page = name ? <BackfillPage key={name} id={name} /> : <Backfills />;
   else if (section === 'live' && !name) page = <Tail search={place.search} />;
   else if (section === 'system' && !name) page = <System />;
+  else if (section === 'where' && !name) page = <Where search={place.search} views={list} />;
   else if (!views.data && ['explore', 'dashboards', 'catalogue'].includes(section)) page = <main><Instead state={views.problem ? 'error' : 'loading'} problem={views.problem} /></main>;
   else if (view) page = <Explore key={view.name} view={view} search={place.search} />;
   else if (section === 'dashboards' && name) page = <DashboardPage key={name} name={name} views={list} search={place.search} />;

@@ -20,7 +20,7 @@ export function System() {
         <h1>System</h1>
         <p class="muted">
           as of {clock(at, 'UTC')} UTC
-          {version.data ? ` · pinflow ${version.data.body['version'] ?? ''}` : ''} · <a href="/metrics">metrics</a> · <a href="/readyz">readiness</a> · <a href="/openapi.json">API</a>
+          {version.data ? ` · pinflow ${version.data.body['version'] ?? ''}` : ''} · <a href="/metrics">metrics</a> · <a href="/readyz">readiness</a> · <a href="/where">find an event</a> · <a href="/openapi.json">API</a>
         </p>
       </div>
       <section class={s.ok ? 'card needs fine' : 'card needs'} aria-label="problems">

@@ -97,7 +97,9 @@ function Watch({ stream, streams, q, notices }: { stream: string; streams: strin
     <main class="wide">
       <div class="title">
         <h1>Live</h1>
-        <p class="muted">What comes to a stream and to its dead letters, newest first, from now on.</p>
+        <p class="muted">
+          What comes to a stream and to its dead letters, newest first, from now on. A position leads to the event's journey; <a href="/where">find one by its id</a>.
+        </p>
       </div>
       <Notices list={notices} />
       <div class="toolbar">
@@ -163,7 +165,13 @@ function Row({ r }: { r: Tailed }) {
       <td>{clock(Date.parse(r.received_at), 'UTC')}</td>
       <td>
         {r.dead_lettered ? 'dead ' : ''}
-        {r.partition}/{r.offset}
+        {r.id ? (
+          <a href={`/where?id=${encodeURIComponent(r.id)}`} title={`where is event ${r.id}?`}>
+            {r.partition}/{r.offset}
+          </a>
+        ) : (
+          `${r.partition}/${r.offset}`
+        )}
       </td>
       <td class="wrap">
         {r.dead_lettered ? (
