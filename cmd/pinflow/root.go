@@ -13,9 +13,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pinflow/pinflow/internal/apikey"
+	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/client"
 	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/nearest"
 )
 
 // environment is what a command has of the outside world.
@@ -101,7 +103,7 @@ func (c *cli) root() *cobra.Command {
 			if len(args) == 0 {
 				return nil
 			}
-			near := config.Nearest(args[0], commandNames(cmd))
+			near := nearest.Name(args[0], commandNames(cmd))
 			if near != "" {
 				return usage(cmd, "unknown command %q: did you mean %q?", args[0], near)
 			}
@@ -160,8 +162,8 @@ func (c *cli) prepare(cmd *cobra.Command) error {
 	if !slices.Contains(formats, c.output) {
 		return usage(cmd, "unknown output %q: allowed are %s", c.output, strings.Join(formats, ", "))
 	}
-	if _, err := time.LoadLocation(c.timeZone); err != nil || c.timeZone == "Local" {
-		return usage(cmd, "unknown time zone %q: write an IANA name like Europe/London", c.timeZone)
+	if _, err := calendar.Load(c.timeZone); err != nil {
+		return usage(cmd, "--time-zone: %v", err)
 	}
 	c.running = cmd.CommandPath()
 	return nil

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/pinflow/pinflow/internal/apikey"
-	"github.com/pinflow/pinflow/internal/expr"
 	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/nearest"
 )
 
 // When keys are asked for.
@@ -233,7 +233,7 @@ func (k *Keeper) known(ctx context.Context, streams []string) error {
 
 func unknownStream(name string, all []string) error {
 	err := fault.New(fault.Record, "bad_key_request", "there is no stream %q", name).At("streams")
-	if near := expr.Nearest(name, all); near != "" {
+	if near := nearest.Name(name, all); near != "" {
 		return err.WithAdvice("did you mean %q?", near)
 	}
 	return err.WithAdvice("use one or more of: %s", strings.Join(all, ", "))

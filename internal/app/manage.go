@@ -16,6 +16,7 @@ import (
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/kafkalog"
 	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/nearest"
 	"github.com/pinflow/pinflow/internal/sqlledger"
 )
 
@@ -287,7 +288,7 @@ func (t *Topics) Create(ctx context.Context, streams []string, partitions int32,
 func unknownStream(name string, defs map[string]event.Stream) error {
 	names := slices.Sorted(maps.Keys(defs))
 	err := fault.New(fault.Config, "unknown_stream", "there is no stream %q", name).WithExit(fault.ExitUsage)
-	if near := config.Nearest(name, names); near != "" {
+	if near := nearest.Name(name, names); near != "" {
 		return err.WithAdvice("did you mean %q?", near)
 	}
 	return err.WithAdvice("use one of: %v", names)

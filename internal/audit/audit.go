@@ -7,12 +7,12 @@ import (
 	"time"
 
 	"github.com/pinflow/pinflow/internal/calendar"
-	"github.com/pinflow/pinflow/internal/expr"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/history"
 	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/metric"
+	"github.com/pinflow/pinflow/internal/nearest"
 	"github.com/pinflow/pinflow/internal/segment"
 	"github.com/pinflow/pinflow/internal/span"
 )
@@ -191,7 +191,7 @@ func known(v *metric.Compiled, measures []string) error {
 			return bad("measures", "%s is a ratio: audit %s and %s", name, m.Numerator, m.Denominator)
 		default:
 			err := bad("measures", "view %s has no measure %q", v.Name, name)
-			if near := expr.Nearest(name, names); near != "" {
+			if near := nearest.Name(name, names); near != "" {
 				return err.WithAdvice("did you mean %q?", near)
 			}
 			return err.WithAdvice("use some of: %v", names)

@@ -67,12 +67,10 @@ func Load(name string) (*Zone, error) {
 	if name == "" || name == "UTC" {
 		return &Zone{loc: time.UTC, utc: true}, nil
 	}
-	if name == "Local" {
-		return nil, fmt.Errorf("time zone %q depends on the machine: write an IANA name like Europe/London", name)
-	}
 	loc, err := time.LoadLocation(name)
-	if err != nil {
-		return nil, fmt.Errorf("unknown time zone %q: write an IANA name like Europe/London", name)
+	if err != nil || name == "Local" {
+		message, advice := UnknownZone(name)
+		return nil, fmt.Errorf("%s: %s", message, advice)
 	}
 	return &Zone{loc: loc}, nil
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/pinflow/pinflow/internal/calendar"
 )
 
 // wrong notes that a place holds another kind of thing than it should.
@@ -107,8 +109,9 @@ func readText(raw string, s *shape, subject string) (any, string) {
 		return nil, fmt.Sprintf("%s cannot be %q", subject, raw)
 	}
 	if s == zoneShape {
-		if _, err := time.LoadLocation(raw); err != nil || raw == "" || raw == "Local" {
-			return nil, fmt.Sprintf("unknown time zone %q", raw)
+		if _, err := calendar.Load(raw); err != nil || raw == "" {
+			message, advice := calendar.UnknownZone(raw)
+			return nil, message + ": " + advice
 		}
 	}
 	if s.pattern == backfillRE && raw != "earliest" && raw != "none" {

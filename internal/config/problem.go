@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/nearest"
 )
 
 // Severities of a problem.
@@ -196,4 +197,12 @@ func order(file string) int {
 		return 1
 	}
 	return 2
+}
+
+// didYouMean is ": did you mean …?", or nothing.
+func didYouMean(given string, candidates []string) string {
+	if n := nearest.Name(given, candidates); n != "" {
+		return `: did you mean "` + n + `"?`
+	}
+	return ""
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/column"
+	"github.com/pinflow/pinflow/internal/nearest"
 )
 
 // call checks a call: it finds the row of the table that takes these types.
@@ -112,7 +113,7 @@ func (c *checker) noOverload(s *syntax, args []*node) *node {
 	}
 	if len(takes) == 0 {
 		hint := ""
-		if near := Nearest(s.name, append(names, "nullif", "extract")); near != "" {
+		if near := nearest.Name(s.name, append(names, "nullif", "extract")); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		} else {
 			hint = "functions: " + strings.Join(functionNames(), ", ")
@@ -302,38 +303,4 @@ func (c *checker) literals(s *syntax, n *node) {
 func grainOf(unit string) calendar.Grain {
 	g, _ := calendar.GrainOf(unit)
 	return g
-}
-
-// Nearest returns the candidate that a misspelt name most likely meant, "" if none is near.
-func Nearest(name string, candidates []string) string {
-	best, bestAt := "", max(2, len(name)/3)+1
-	for _, c := range candidates {
-		if d := distance(strings.ToLower(name), strings.ToLower(c)); d < bestAt && d < len(c) {
-			best, bestAt = c, d
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's, over bytes.
-func distance(a, b string) int {
-	if len(a) > 64 || len(b) > 64 {
-		return 64
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }

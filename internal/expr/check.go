@@ -8,6 +8,7 @@ import (
 
 	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/column"
+	"github.com/pinflow/pinflow/internal/nearest"
 )
 
 // Env is what an expression may speak of.
@@ -214,7 +215,7 @@ func (c *checker) unknownColumn(s *syntax) *node {
 		names = append(names, x.Name)
 	}
 	hint := fmt.Sprintf("declare it in the stream's fields, or read the undeclared member: cast(_extra.%s as string)", identifier(s.name))
-	if near := Nearest(s.name, names); near != "" {
+	if near := nearest.Name(s.name, names); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
 	return c.fail(s, fmt.Sprintf("unknown column %q", s.name), hint)
@@ -235,7 +236,7 @@ func (c *checker) cast(s *syntax) *node {
 	if to == column.Invalid || to == list || to == json {
 		allowed := []string{"long", "double", "boolean", "timestamptz", "date", "string"}
 		hint := "allowed: " + strings.Join(allowed, ", ")
-		if near := Nearest(name, allowed); near != "" {
+		if near := nearest.Name(name, allowed); near != "" {
 			hint = fmt.Sprintf("did you mean %q?", near)
 		}
 		return c.fail(s, fmt.Sprintf("cannot cast to %q", s.name), hint)

@@ -14,7 +14,7 @@ import (
 	"strings"
 
 	"github.com/pinflow/pinflow/internal/event"
-	"github.com/pinflow/pinflow/internal/expr"
+	"github.com/pinflow/pinflow/internal/nearest"
 )
 
 // readJSON reads a body of one JSON object whose members are all known, into a struct. What is wrong with
@@ -135,7 +135,7 @@ func misfitMember(members map[string]json.RawMessage, t reflect.Type, path []str
 		}
 		if of == nil {
 			wrong := &ProblemError{Path: event.Pointer(at), Message: "there is no such member; there are: " + strings.Join(names, ", ")}
-			if near := expr.Nearest(name, names); near != "" {
+			if near := nearest.Name(name, names); near != "" {
 				wrong.Suggestion = fmt.Sprintf("did you mean %q?", near)
 			}
 			return wrong
@@ -204,7 +204,7 @@ func fits(kind string, t reflect.Type) bool {
 // unknownParameter refuses a parameter of an address, and names the one that was probably meant.
 func unknownParameter(key string, names ...string) *Problem {
 	p := problemf(http.StatusBadRequest, "bad_parameter", "there is no parameter %q here: %s", key, strings.Join(names, ", "))
-	if near := expr.Nearest(key, names); near != "" {
+	if near := nearest.Name(key, names); near != "" {
 		p.Errors = []ProblemError{{Path: key, Message: "there is no such parameter", Suggestion: fmt.Sprintf("did you mean %q?", near)}}
 	}
 	return p

@@ -12,6 +12,7 @@ import (
 	"github.com/pinflow/pinflow/internal/column"
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/expr"
+	"github.com/pinflow/pinflow/internal/nearest"
 )
 
 // What a view may say.
@@ -64,11 +65,16 @@ func (c *compiler) oneOf(path, what, word string, allowed []string) bool {
 		return true
 	}
 	hint := "allowed: " + strings.Join(allowed, ", ")
-	if near := expr.Nearest(word, allowed); near != "" {
+	if near := nearest.Name(word, allowed); near != "" {
 		hint = fmt.Sprintf("did you mean %q? %s", near, hint)
 	}
 	c.add(path, fmt.Sprintf("unknown %s %q", what, word), hint)
 	return false
+}
+
+func (c *compiler) zoneProblem(path, name string) {
+	message, advice := calendar.UnknownZone(name)
+	c.add(path, message, advice)
 }
 
 func (c *compiler) name(path, name string) {
@@ -101,7 +107,7 @@ func (c *compiler) top() {
 	}
 	zone, err := calendar.Load(v.TimeZone)
 	if err != nil {
-		c.add("time_zone", err.Error(), "")
+		c.zoneProblem("time_zone", v.TimeZone)
 		zone, _ = calendar.Load("UTC")
 	}
 	c.env = expr.Env{Columns: columnsOf(c.schema), Zone: zone}
@@ -390,7 +396,7 @@ func (c *compiler) rest() {
 			c.add("deadline.by", fmt.Sprintf("bad time of day %q", d.By), `write it like "06:00"`)
 		}
 		if _, err := calendar.Load(d.TimeZone); err != nil {
-			c.add("deadline.time_zone", err.Error(), "")
+			c.zoneProblem("deadline.time_zone", d.TimeZone)
 		}
 		if d.Warn != "" {
 			if _, err := ParseDuration(d.Warn); err != nil {

@@ -1,18 +1,19 @@
-package config
+// Package nearest guesses what a misspelt name was meant to be.
+package nearest
 
 import "strings"
 
-// Nearest is the candidate that a misspelt word most likely stands for, "" when none is near.
+// Name is the candidate that a misspelt word most likely stands for, "" when none is near.
 // Near are: another case, a candidate that contains the word or lies in it, or at most a third of
-// the letters different (optimal string alignment; swapped letters count half).
-func Nearest(given string, candidates []string) string {
+// the letters different, or two (optimal string alignment; swapped letters count half).
+func Name(given string, candidates []string) string {
 	g := strings.ToLower(given)
-	best, bestCost := "", 2*(len(g)/3+1)
+	best, bestCost := "", 2*max(len(g)/3, 2)+1
 	for _, c := range candidates {
 		if c == given {
 			continue
 		}
-		if cost := distance(g, strings.ToLower(c)); cost < bestCost || cost == 0 {
+		if cost := distance(g, strings.ToLower(c)); cost == 0 || cost < bestCost && cost < 2*len(c) {
 			best, bestCost = c, cost
 		}
 	}
@@ -53,12 +54,4 @@ func distance(a, b string) int {
 		before, prev, cur = prev, cur, before
 	}
 	return prev[len(b)]
-}
-
-// didYouMean is ": did you mean …?", or nothing.
-func didYouMean(given string, candidates []string) string {
-	if n := Nearest(given, candidates); n != "" {
-		return `: did you mean "` + n + `"?`
-	}
-	return ""
 }

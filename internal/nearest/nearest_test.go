@@ -1,26 +1,28 @@
-package config
+package nearest
 
 import "testing"
 
-func TestNearest(t *testing.T) {
+func TestName(t *testing.T) {
+	aggs := []string{"count", "sum", "min", "max", "avg", "count_distinct_approx", "percentile"}
+	types := []string{"string", "long", "double", "boolean", "timestamptz", "date", "list<string>", "json"}
 	for _, test := range []struct {
 		given, want string
 		of          []string
 	}{
-		{"distinct", "count_distinct_approx", Aggs},
+		{"distinct", "count_distinct_approx", aggs},
 		{"avreage", "", []string{"count", "avg"}}, // nothing is better than a wrong guess
-		{"cuont", "count", Aggs},
-		{"COUNT", "count", Aggs},
-		{"strng", "string", FieldTypes},
+		{"cuont", "count", aggs},
+		{"COUNT", "count", aggs},
+		{"strng", "string", types},
 		{"lnit", "lint", []string{"init", "lint"}},
-		{"xyz", "", Aggs},
-		{"", "", Aggs},
-		{"p", "", Aggs},
+		{"xyz", "", aggs},
+		{"", "", aggs},
+		{"p", "", aggs},
 		{"pins", "pin", []string{"geo", "pin", "user"}},
 	} {
-		got := Nearest(test.given, test.of)
+		got := Name(test.given, test.of)
 		if got != test.want {
-			t.Errorf("Nearest(%q) = %q, want %q", test.given, got, test.want)
+			t.Errorf("Name(%q) = %q, want %q", test.given, got, test.want)
 		}
 	}
 }

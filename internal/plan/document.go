@@ -12,11 +12,11 @@ import (
 	"time"
 
 	"github.com/pinflow/pinflow/internal/event"
-	"github.com/pinflow/pinflow/internal/expr"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/metric"
+	"github.com/pinflow/pinflow/internal/nearest"
 )
 
 // Format is that of Document.
@@ -139,7 +139,7 @@ func (d *Document) keep(changes []Change, in Input) error {
 			for _, v := range in.Project.Views {
 				names = append(names, v.Name)
 			}
-			return nearest(fault.New(fault.Record, "unknown_view", "there is no view %q, in the files or running", name), name, names)
+			return advised(fault.New(fault.Record, "unknown_view", "there is no view %q, in the files or running", name), name, names)
 		}
 	}
 	streams := map[string]bool{}
@@ -164,9 +164,9 @@ func viewNames(snap *ledger.Snapshot) []string {
 	return names
 }
 
-// nearest advises the name that may have been meant.
-func nearest(err *fault.Error, name string, names []string) error {
-	if near := expr.Nearest(name, names); near != "" {
+// advised names the one that may have been meant.
+func advised(err *fault.Error, name string, names []string) error {
+	if near := nearest.Name(name, names); near != "" {
 		return err.WithAdvice("did you mean %q?", near)
 	}
 	return err
@@ -179,7 +179,7 @@ func repairs(names []string, snap *ledger.Snapshot) ([]Change, error) {
 		v := find(snap.Views, func(v ledger.View) bool { return v.Name == name })
 		serving := version(v, ledger.Serving)
 		if serving == nil {
-			return nil, nearest(fault.New(fault.Record, "unknown_view", "there is no view %q that serves", name), name, viewNames(snap))
+			return nil, advised(fault.New(fault.Record, "unknown_view", "there is no view %q that serves", name), name, viewNames(snap))
 		}
 		if metric.NoHistory(serving.Metadata) {
 			return nil, fault.New(fault.Record, "no_history", "view %s has no history by its definition: backfill.from is none", name).

@@ -8,11 +8,11 @@ import (
 
 	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/column"
-	"github.com/pinflow/pinflow/internal/expr"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/fold"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/metric"
+	"github.com/pinflow/pinflow/internal/nearest"
 )
 
 // Request is a question, in the words of the API's parameters.
@@ -61,7 +61,7 @@ func bad(parameter, format string, args ...any) *fault.Error {
 // unknown is a name that is not one of the allowed ones.
 func unknown(parameter, what, name string, allowed []string) *fault.Error {
 	e := bad(parameter, "unknown %s %q", what, name)
-	if near := expr.Nearest(name, allowed); near != "" {
+	if near := nearest.Name(name, allowed); near != "" {
 		return e.WithAdvice("did you mean %q?", near)
 	}
 	return e.WithAdvice("use one of: %s", strings.Join(allowed, ", "))
