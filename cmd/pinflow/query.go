@@ -32,6 +32,7 @@ type answer struct {
 		Versions   map[string]string  `json:"versions"`
 		Coverage   []coverage         `json:"coverage"`
 		Approx     map[string]float64 `json:"approx"`
+		Partial    []partial          `json:"partial"`
 		Warnings   []string           `json:"warnings"`
 	} `json:"meta"`
 
@@ -43,6 +44,12 @@ type coverage struct {
 	To     string `json:"to"`
 	Source string `json:"source"` // lake | live | backfilling | missing
 	Reason string `json:"reason"`
+}
+
+// partial is a bucket that begins before the data does.
+type partial struct {
+	Time  string `json:"time"`
+	Since string `json:"since"`
 }
 
 // answerColumn is a column's name; the server gives it alone or with what it holds.
@@ -182,6 +189,9 @@ func (a *answer) sheet(output string, zone *time.Location) sheet {
 		if i < len(a.Points.State) {
 			state = a.Points.State[i]
 		}
+		if output == asTable {
+			state = a.withSince(i, state, zone)
+		}
 		row = append(row, state)
 		if output != asTable {
 			row = append(row, a.Meta.CompleteTo)
@@ -189,6 +199,17 @@ func (a *answer) sheet(output string, zone *time.Location) sheet {
 		s.rows = append(s.rows, row)
 	}
 	return s
+}
+
+// withSince adds to the state of a bucket that begins before the data does since when there is any.
+func (a *answer) withSince(i int, state string, zone *time.Location) string {
+	at := slices.IndexFunc(a.Columns, func(c answerColumn) bool { return c.Name == "time" })
+	for _, p := range a.Meta.Partial {
+		if at >= 0 && state == "incomplete" && a.Rows[i][at] == p.Time {
+			return state + ", since " + shortTime(p.Since, "minute", zone)
+		}
+	}
+	return state
 }
 
 // cell is a value as the output shows it: in tables times in the zone asked for, numbers in the measure's

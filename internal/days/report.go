@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/calendar"
@@ -31,6 +32,7 @@ type Day struct {
 	DeadlineAt *time.Time      `json:"deadline_at"`      // the earliest of the stream's views; null: none has one
 	Late       *int64          `json:"late_events"`      // that came after its end and grace; null: no view counts the zone's days
 	Revised    bool            `json:"revised"`          // it landed, and late events count since
+	Since      *time.Time      `json:"since,omitempty"`  // when the stream began, if within the day
 	Note       string          `json:"note,omitempty"`   // what it waits for
 }
 
@@ -79,7 +81,34 @@ func (r *Reporter) DaysOf(ctx context.Context, snap *ledger.Snapshot, stream str
 			out[i].DeadlineAt = &at
 		}
 	}
-	return out, r.countLate(ctx, &f, out)
+	if err := r.countLate(ctx, &f, out); err != nil {
+		return nil, err
+	}
+	for i := range out {
+		f.begun(&out[i])
+	}
+	return out, nil
+}
+
+// begun says of the day that the stream began within that it is not a whole one.
+func (f *facts) begun(d *Day) {
+	at := slices.IndexFunc(f.snap.Streams, func(s ledger.Stream) bool { return s.Name == f.stream && len(s.Schemas) > 0 })
+	zone, err := calendar.Load(d.Zone)
+	if at < 0 || err != nil {
+		return
+	}
+	since := f.snap.Streams[at].Schemas[0].CreatedAt
+	begin, ok := dayOf(zone, d.Date)
+	if !ok || dayAt(zone, since) != begin || !since.After(day{zone, begin.date - 1}.end()) {
+		return
+	}
+	since = since.UTC()
+	d.Since = &since
+	note := "the stream began at " + since.In(zone.Location()).Format("15:04")
+	if d.Note != "" {
+		note = d.Note + "; " + note
+	}
+	d.Note = note
 }
 
 // facts are what was read of a stream.

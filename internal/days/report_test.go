@@ -37,13 +37,13 @@ func TestDaysAreTold(t *testing.T) {
 			w.ok(err)
 			return all
 		}
-		if d := told(); len(d) != 1 || d[0].State != Open || d[0].Complete != 0 || d[0].Note != "nothing is complete yet" {
+		if d := told(); len(d) != 1 || d[0].State != Open || d[0].Complete != 0 || d[0].Note != "nothing is complete yet; the stream began at 23:45" || d[0].Since == nil {
 			t.Fatalf("before the first mark: %+v", d)
 		}
 		_, stop := w.start("a")
 		time.Sleep(1500 * time.Millisecond)
 		d := told()
-		if len(d) != 1 || d[0].Date != "2000-01-01" || d[0].Complete < 0.9895 || d[0].Complete > 0.9897 || d[0].Note != "live lag 500ms" {
+		if len(d) != 1 || d[0].Date != "2000-01-01" || d[0].Complete < 0.9895 || d[0].Complete > 0.9897 || d[0].Note != "live lag 500ms; the stream began at 23:45" {
 			t.Fatalf("before midnight: %+v", d)
 		}
 		if want := first.Add(29 * time.Hour); d[0].DeadlineAt == nil || !d[0].DeadlineAt.Equal(want) { // 06:00 in Paris
@@ -57,7 +57,7 @@ func TestDaysAreTold(t *testing.T) {
 		w.seal(ledger.Batch, k0, 50, true)
 		w.seal(ledger.Batch, k1, 20, true)
 		d = told()
-		if len(d) != 2 || d[0].Date != "2000-01-02" || d[0].State != Open || d[1].State != Waiting || d[1].Complete != 0.7 || d[1].Note != "pin/0 is 30 records behind in the lake" {
+		if len(d) != 2 || d[0].Date != "2000-01-02" || d[0].State != Open || d[1].State != Waiting || d[1].Complete != 0.7 || d[1].Note != "pin/0 is 30 records behind in the lake; the stream began at 23:45" || d[0].Since != nil {
 			t.Fatalf("the day after: %+v", d)
 		}
 		w.seal(ledger.Batch, k0, 80, true)
@@ -66,7 +66,7 @@ func TestDaysAreTold(t *testing.T) {
 			t.Fatalf("landed: %+v", d[1])
 		}
 		late["2000-01-01"] = 12
-		if d = told(); !d[1].Revised || *d[1].Late != 12 || d[1].Note != "revised: 12 events came late" || d[0].Revised {
+		if d = told(); !d[1].Revised || *d[1].Late != 12 || d[1].Note != "revised: 12 events came late; the stream began at 23:45" || d[0].Revised {
 			t.Fatalf("revised: %+v", d)
 		}
 		stop()

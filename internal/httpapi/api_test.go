@@ -69,6 +69,7 @@ func (w *world) Query(_ context.Context, q query.Request) (*query.Answer, error)
 	empty(&b.Points.State)
 	empty(&b.Meta.Coverage)
 	empty(&b.Meta.Revised)
+	empty(&b.Meta.Partial)
 	empty(&b.Meta.Warnings)
 	if b.Meta.Versions == nil {
 		b.Meta.Versions = map[string]string{}

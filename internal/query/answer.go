@@ -49,15 +49,9 @@ type Meta struct {
 	Changed    *string            `json:"definition_changed"` // since when a version without history counts; null: it has one
 	Approx     map[string]float64 `json:"approx"`
 	Revised    []Revised          `json:"revised"`
+	Partial    []Partial          `json:"partial"`
 	Other      *Other             `json:"other,omitempty"`
 	Warnings   []string           `json:"warnings"`
-}
-
-// Revised is a bucket that late events changed after its end. By an unnested dimension, Late has an event once
-// under each of its values.
-type Revised struct {
-	Time string `json:"time"`
-	Late int64  `json:"late"`
 }
 
 // Other is the groups beyond the limit, summed up.
@@ -75,6 +69,7 @@ type table struct {
 	late  int   // column of the late rows
 	rank  []int // per row: place of its group; nil: by text
 	other *Other
+	whole *fold.States // the bookkeeping by time alone, where each event counts once
 
 	lastBucket int64 // written out last, and how
 	lastText   string
@@ -165,7 +160,11 @@ func (p *plan) merge(segs []ledger.Segment, blocks []*fold.States) (*table, erro
 			return nil, err
 		}
 	}
-	if t.block, err = p.regroup(by, partsOf(p.reads, segs, blocks)); err != nil {
+	parts := partsOf(p.reads, segs, blocks)
+	if t.block, err = p.regroup(by, parts); err != nil {
+		return nil, err
+	}
+	if t.whole, err = p.bookkeeping(t, parts); err != nil {
 		return nil, err
 	}
 	if by.Top != nil {
@@ -493,7 +492,7 @@ func (t *table) meta(a *Answer, d *ledger.Data) {
 	a.Meta = Meta{
 		From: p.show(p.from), To: p.show(p.to), TimeZone: p.zone.Name(),
 		Versions: map[string]string{p.c.Name: p.c.Hash()[:8]}, Coverage: t.w.coverage(p.show),
-		Approx: p.approx(), Revised: t.revised(), Other: t.other, Warnings: append([]string{}, p.warnings...),
+		Approx: p.approx(), Revised: t.revised(), Partial: t.partial(), Other: t.other, Warnings: append([]string{}, p.warnings...),
 	}
 	if p.grain != calendar.None {
 		a.Meta.Grain = p.grain.String()
@@ -511,22 +510,22 @@ func (t *table) meta(a *Answer, d *ledger.Data) {
 		a.Meta.Earliest = &text
 	}
 	sum := func(state int) (n int64) {
-		for _, x := range t.block.Cols[t.at[state]].Ints {
+		for _, x := range t.whole.Cols[state].Ints {
 			n += x
 		}
 		return n
 	}
-	if n := sum(metric.StateErrors); n > 0 {
+	if n := sum(keptErrors); n > 0 {
 		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("an expression failed %d times: such a row counts with NULL there", n))
 	}
-	if n := sum(metric.StateLateDropped); n > 0 {
+	if n := sum(keptDropped); n > 0 {
 		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("%s%s came later than the view accepts: left out", events(n), p.each()))
 	}
 	if p.elements != "" {
 		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("%s has several values of an event: under a filter on it an event counts once for each that passes", p.elements))
 	}
 	if i := slices.IndexFunc(p.by, func(d *metric.NamedDimension) bool { return d.Unnest }); i >= 0 {
-		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("an event counts once under each value of %s: rows, and the late events of a bucket, add up to more than the total", p.by[i].Name))
+		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("an event counts once under each value of %s: rows add up to more than the total", p.by[i].Name))
 	}
 	for _, m := range p.measures {
 		if p.pending(m) {
@@ -542,14 +541,6 @@ func events(n int64) string {
 	return fmt.Sprintf("%d events", n)
 }
 
-// each says of a count of events how it counts where an event has several values of a dimension.
-func (p *plan) each() string {
-	if p.elements == "" && !slices.ContainsFunc(p.by, func(d *metric.NamedDimension) bool { return d.Unnest }) {
-		return ""
-	}
-	return ", each under every value it has of the unnested dimension,"
-}
-
 // approx is the relative error of the measures that have one; of a ratio, of its sides together.
 func (p *plan) approx() map[string]float64 {
 	out := map[string]float64{}
@@ -558,28 +549,6 @@ func (p *plan) approx() map[string]float64 {
 			if part != nil && part.Approx() > 0 {
 				out[m.Name] += part.Approx()
 			}
-		}
-	}
-	return out
-}
-
-// revised lists the finished buckets that late events changed.
-func (t *table) revised() []Revised {
-	out := []Revised{}
-	late, all := map[int64]int64{}, int64(0)
-	for i, n := range t.block.Cols[t.late].Ints {
-		late[t.block.Buckets[i]] += n
-		all += n
-	}
-	if t.p.grain == calendar.None {
-		if t.w.total(t.p.to, all) == stateRevised {
-			out = append(out, Revised{t.p.show(t.p.from), all})
-		}
-		return out
-	}
-	for k, b := range t.p.buckets {
-		if n := late[b]; n > 0 && t.w.state(b, t.p.end(k), n) == stateRevised {
-			out = append(out, Revised{t.p.show(b), n})
 		}
 	}
 	return out

@@ -8,6 +8,8 @@ import (
 	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/metric"
+	"github.com/pinflow/pinflow/internal/segment"
 )
 
 // Coverage says where the numbers of a stretch of time come from.
@@ -54,6 +56,10 @@ type worth struct {
 	final     int64 // buckets that end here or before are complete
 	now       int64
 	changed   int64 // when a version without history began; 0: it has one, or needs none
+
+	since int64 // within a bucket: from when on there is data; 0: from the start of one
+	clock *calendar.Clock
+	edge  calendar.Grain
 }
 
 func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth {
@@ -62,6 +68,7 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 		w.final = d.CompleteTo.UnixMicro() - p.c.Grace - wait.Microseconds()
 	}
 	clock, edge := calendar.NewClock(p.zone), max(p.grain, p.c.Grain)
+	w.clock, w.edge = clock, edge
 	// What is asked beyond the present is not there yet; it is no gap.
 	end := min(p.to, clock.End(edge, max(w.now, p.from)))
 	begin, live := w.bounds(p, d)
@@ -73,6 +80,7 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 		begin = min(begin, p.from)
 	}
 	begin = listedFrom(f, begin, p.from)
+	since := begin
 	if begin = clock.Start(edge, begin); live > begin {
 		live = clock.End(edge, live-1)
 	}
@@ -92,7 +100,35 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 		}
 		w.punch(h, fmt.Sprintf("the view keeps %ss from %s on only", p.tierAsked(), p.show(p.floors[p.tierAsked()])))
 	}
+	if since > begin && p.grain != calendar.None {
+		w.partly(since, fmt.Sprintf("there is data since %s", p.show(since)))
+	}
 	return w
+}
+
+// partly says of the bucket that holds a moment that only what follows it is there. What is not there at all,
+// or not yet, stays so.
+func (w *worth) partly(since int64, reason string) {
+	w.since = since
+	at := hole{w.clock.Start(w.edge, since), w.clock.End(w.edge, since)}
+	var out []stretch
+	for _, s := range w.stretches {
+		if s.source == sourceMissing || s.source == sourceBackfilling || s.to <= at.from || s.from >= at.to {
+			out = append(out, s)
+			continue
+		}
+		within, after := s, s
+		within.to, after.from = min(s.to, at.to), min(s.to, at.to)
+		if within.reason == "" {
+			within.reason = reason
+		}
+		for _, x := range []stretch{within, after} {
+			if x.from < x.to {
+				out = append(out, x)
+			}
+		}
+	}
+	w.stretches = out
 }
 
 // forward covers [from, to), where events may lie below the cut of a version without history: nothing is
@@ -103,6 +139,9 @@ func (w *worth) forward(p *plan, d *ledger.Data, began, from, to int64) {
 		why = noHistory
 	}
 	w.changed = d.Version.CreatedAt.UnixMicro()
+	if w.clock.Start(w.edge, w.changed) != w.changed {
+		w.since = w.changed
+	}
 	w.add(from, min(began, to), sourceMissing, why)
 	w.add(max(from, began), to, sourceLive, beganWithin)
 }
@@ -137,7 +176,7 @@ func (w *worth) bounds(p *plan, d *ledger.Data) (begin, live int64) {
 	for _, s := range d.Stream.Schemas {
 		begin = min(begin, s.CreatedAt.UnixMicro())
 	}
-	if d.Earliest != 0 {
+	if d.Earliest != 0 && !startOf(p.c, d.Earliest, begin) {
 		begin = min(begin, d.Earliest)
 	}
 	live = -1 << 62
@@ -150,16 +189,26 @@ func (w *worth) bounds(p *plan, d *ledger.Data) (begin, live int64) {
 	return begin, live
 }
 
+// startOf tells whether a bucket's start is that of the very bucket, of some tier, that holds a moment: then it
+// says nothing of what was before the moment.
+func startOf(c *metric.Compiled, bucket, at int64) bool {
+	clock := calendar.NewClock(c.Zone)
+	return slices.ContainsFunc(segment.Tiers(c), func(g calendar.Grain) bool { return clock.Start(g, at) == bucket })
+}
+
 // listedFrom is when the data of a version begins whose history is filled in: before its days are listed
 // nobody knows.
 func listedFrom(f *ledger.Filling, begin, from int64) int64 {
 	if !f.Listed {
 		return min(begin, from)
 	}
-	if us, ok := dayStart(f.First); ok {
-		begin = min(begin, us)
+	us, ok := dayStart(f.First)
+	filled := !slices.ContainsFunc(f.Missing, func(d ledger.TaskDay) bool { return d.Day == f.First })
+	switch {
+	case !ok, filled && begin < us+usPerDay: // of a day that is there the first bucket is known
+		return begin
 	}
-	return begin
+	return min(begin, us)
 }
 
 const usPerDay = 24 * 60 * 60 * 1_000_000
@@ -266,7 +315,7 @@ func (w *worth) state(from, to, late int64) string {
 		return stateMissing
 	case s.source == sourceBackfilling:
 		return stateBackfilling
-	case to > w.final, s.reason == beganWithin:
+	case to > w.final, s.reason == beganWithin, from < w.since && w.since < to:
 		return stateIncomplete
 	case late > 0:
 		return stateRevised

@@ -391,6 +391,9 @@ func (s *script) query(t *testing.T, params string) string {
 	for _, r := range a.Meta.Revised {
 		fmt.Fprintf(&b, "revised %s by %d\n", r.Time, r.Late)
 	}
+	for _, x := range a.Meta.Partial {
+		fmt.Fprintf(&b, "%s since %s\n", x.Time, x.Since)
+	}
 	if a.Meta.Other != nil {
 		fmt.Fprintf(&b, "%s is %d groups\n", a.Meta.Other.Label, a.Meta.Other.Groups)
 	}

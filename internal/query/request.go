@@ -38,7 +38,7 @@ type plan struct {
 	measures []*metric.NamedMeasure
 	by       []*metric.NamedDimension
 	match    []fold.Match
-	elements string // the unnested dimension, if totals count its values and not events
+	elements string // the unnested dimension, if what is under a filter on it counts its values and not events
 	grain    calendar.Grain
 	floors   floors
 	reads    []ledger.Part // which tier answers which stretch, in order of time
@@ -170,7 +170,7 @@ func (p *plan) filters() error {
 		}
 	}
 	for _, f := range all {
-		if f.dim.Unnest && (len(f.in) != 1 || len(f.out) > 0) && !slices.Contains(p.by, f.dim) {
+		if f.dim.Unnest && (len(f.in) != 1 || len(f.out) > 0) {
 			p.elements = f.dim.Name
 		}
 		p.match = append(p.match, fold.Match{Dim: f.dim.Stored, Keep: f.keep})

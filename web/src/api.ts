@@ -54,6 +54,7 @@ export interface Meta {
   coverage?: Coverage[];
   approx?: Record<string, number>;
   revised?: { from?: string; time?: string; late?: number }[];
+  partial?: { time: string; since: string }[]; // buckets of which only what came since a moment is there
   warnings?: (string | { message: string })[];
   earliest?: string | null;
   other?: { label: string; groups: number };

@@ -6,7 +6,7 @@ import { dashes, tailDash, type Theme } from './color';
 import { drawStates } from './chart-draw';
 import { exact, none, short, type Format } from './format';
 import { beforeData } from './panel';
-import type { Line, PointState, Series } from './series';
+import type { Line, Series } from './series';
 import { bucketLabel, clock, date, iso, type Grain } from './time';
 
 export interface ChartProps {
@@ -270,14 +270,6 @@ function tipLeft(u: uPlot | null, s: Series, at: number): { x: number; flip: boo
   return { x, flip: x > u.width / 2 };
 }
 
-const stateWords: Record<PointState, string> = {
-  complete: '',
-  incomplete: 'so far',
-  revised: 'revised by late events',
-  backfilling: 'history is being filled in',
-  missing: 'missing',
-};
-
 function Tip(p: ChartProps & { at: number; left: { x: number; flip: boolean } }) {
   const state = p.data.state[p.at] ?? 'complete';
   const rows = p.data.lines.map((l, i) => ({ l, slot: p.slots[i] ?? -1, v: l.values[p.at] ?? null }));
@@ -286,7 +278,7 @@ function Tip(p: ChartProps & { at: number; left: { x: number; flip: boolean } })
     <div class={p.left.flip ? 'tip flip' : 'tip'} style={{ left: `${p.left.x}px` }} aria-hidden="true">
       <div class="tip-head">
         {bucketLabel(p.data.x[p.at] ?? 0, p.grain, p.tz)} {p.tz}
-        {stateWords[state] ? <em class={`state-${state}`}>{stateWords[state]}</em> : null}
+        {p.data.words[p.at] ? <em class={`state-${state}`}>{p.data.words[p.at]}</em> : null}
       </div>
       {rows.map(({ l, slot, v }) => (
         <div class="tip-row" key={l.key}>
@@ -313,7 +305,7 @@ export function Swatch({ color, slot }: { color: string; slot: number }) {
 }
 
 function speak(p: ChartProps, s: Series, at: number): string {
-  const state = stateWords[s.state[at] ?? 'complete'];
+  const state = s.words[at];
   const values = s.lines.map((l) => {
     const v = l.values[at] ?? null;
     return `${s.lines.length === 1 ? p.name : l.label} ${v === null ? 'no value' : exact(v, p.format)} ${p.unit}`.trim();

@@ -1,7 +1,7 @@
 // From an answer of /v1/query to lines: aligned buckets, top values + other, and the split of each
 // line into what is final and what is only so far. The server says which is which, point by point.
 import type { Answer, Coverage, Meta } from './api';
-import { buckets, next, type Grain } from './time';
+import { buckets, dateTime, next, type Grain } from './time';
 
 export type PointState = 'complete' | 'incomplete' | 'revised' | 'backfilling' | 'missing';
 
@@ -67,12 +67,13 @@ export interface Line {
   other: boolean;
   values: (number | null)[]; // all points
   solid: (number | null)[]; // final ones
-  tail: (number | null)[]; // so far; shares the last final point
+  tail: (number | null)[]; // so far; shares the final points beside it
 }
 
 export interface Series {
   x: number[]; // bucket starts, milliseconds
   state: PointState[]; // of each bucket
+  words: string[]; // what a bucket's state means, for people; '' when it is complete
   lines: Line[];
 }
 
@@ -122,7 +123,23 @@ export function series(f: Frame, s: Shape): Series {
   }
   const begun = begunOf(f, x);
   for (const line of lines) finish(line, state, begun, s.additive);
-  return { x, state, lines };
+  return { x, state, words: x.map((t, i) => stateWords(f.meta, t, state[i] ?? 'complete', s.grain, s.tz)), lines };
+}
+
+const words: Record<PointState, string> = {
+  complete: '',
+  incomplete: 'so far',
+  revised: 'revised by late events',
+  backfilling: 'history is being filled in',
+  missing: 'missing',
+};
+
+/** a bucket's state in words: an incomplete one is not over, or began before there was data, or both */
+export function stateWords(meta: Meta, start: number, state: PointState, grain: Grain, tz: string): string {
+  const since = meta.partial?.find((p) => Date.parse(p.time) === start)?.since;
+  if (state !== 'incomplete' || !since) return words[state];
+  const over = next(start, grain, tz) <= (meta.complete_to ? Date.parse(meta.complete_to) : -Infinity);
+  return `since ${dateTime(Date.parse(since), tz)}${over ? '' : ', so far'}`;
 }
 
 export const previousKey = '\u0000previous';
@@ -203,6 +220,6 @@ function finish(line: Line, state: PointState[], begun: boolean[], additive: boo
   line.solid = v.map((y, i) => (final(i) ? y : null));
   line.tail = v.map((y, i) => {
     if (state[i] === 'incomplete') return y;
-    return final(i) && state[i + 1] === 'incomplete' ? y : null;
+    return final(i) && (state[i + 1] === 'incomplete' || state[i - 1] === 'incomplete') ? y : null;
   });
 }

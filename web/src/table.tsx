@@ -1,7 +1,7 @@
 // The numbers of the charts as a real table, the state of each point in words.
 import type { Measure } from './api';
 import { exact } from './format';
-import { rowKey, type Frame } from './series';
+import { rowKey, stateWords, type Frame } from './series';
 import { bucketLabel, type Grain } from './time';
 
 interface Props {
@@ -53,7 +53,7 @@ export function Table({ frame: f, by, measures, grain, tz }: Props) {
                   {exact(f.measures.get(m.name)?.[i], m.format)}
                 </td>
               ))}
-              <td>{f.state[i] === 'incomplete' ? 'so far' : f.state[i]}</td>
+              <td>{stateWords(f.meta, f.time?.[i] ?? 0, f.state[i] ?? 'complete', grain, tz) || f.state[i]}</td>
             </tr>
           ))}
         </tbody>

@@ -44,7 +44,14 @@ describe('the unfinished tail', () => {
   test('is told by the server, not by a clock: an old point may be incomplete', () => {
     const [line] = lines(answer(a.rows, ['incomplete', 'complete', 'complete', 'complete', 'complete'])).lines;
     expect(line?.solid).toEqual([null, 6, 7, 4, 1]);
-    expect(line?.tail).toEqual([5, null, null, null, null]);
+    expect(line?.tail).toEqual([5, 6, null, null, null]); // it leads to the first whole one
+  });
+
+  test('a bucket that begins before the data says since when there is any', () => {
+    const partial = [{ time: t(0), since: '2026-11-24T14:00:20Z' }];
+    const s = lines(answer(a.rows, ['incomplete', 'complete', 'complete', 'complete', 'incomplete'], { complete_to: t(4), partial }));
+    expect(s.words).toEqual(['since 2026-11-24 14:00:20', '', '', '', 'so far']);
+    expect(lines(answer(a.rows, ['incomplete', 'incomplete', 'incomplete', 'incomplete', 'incomplete'], { complete_to: null, partial })).words[0]).toBe('since 2026-11-24 14:00:20, so far');
   });
 
   test('has no zeros for buckets that have not begun, but has those of the one that has', () => {
