@@ -35,7 +35,7 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 		}
 	}
 	t, err := OpenTopics(ctx, cfg, true)
-	if fault.CodeOf(err) == "data_in_use" { // the embedded log is inside of that process
+	if fault.CodeOf(err) == "data_in_use" { // the embedded log is inside of that process, which has no Kafka port
 		return append(all, Finding{"log", InUse, err.Error()})
 	}
 	if err != nil {
@@ -47,6 +47,9 @@ func Doctor(ctx context.Context, cfg Config) []Finding {
 		detail += ", no ledger yet: the first start makes it"
 	}
 	all = append(all, Finding{"log and ledger", "ok", detail})
+	if t.running != "" {
+		all = append(all, Finding{"log", InUse, "inside of the process whose Kafka port is " + t.running})
+	}
 	topics, err := t.List(ctx)
 	if err != nil {
 		all = append(all, Finding{"topics", "error", err.Error()})

@@ -39,17 +39,35 @@ func openFolder(path string) (*folder, error) {
 	}
 	if !got {
 		by := "another process"
-		if pid, err := os.ReadFile(name); err == nil && len(pid) > 0 {
-			by = "process " + strings.TrimSpace(string(pid))
+		if pid, _, err := readLock(abs); err == nil && pid != "" {
+			by = "process " + pid
 		}
 		return nil, fault.New(fault.Config, "data_in_use", "the data folder %s is in use by %s", abs, by).
 			WithAdvice("stop it, or choose another folder with --data DIR").WithExit(fault.ExitConflict)
 	}
 	f := &folder{abs, lock}
-	if err := os.WriteFile(name, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
-		return nil, errors.Join(folderFault(abs, err), f.close())
+	if err := f.tell(""); err != nil {
+		return nil, errors.Join(err, f.close())
 	}
 	return f, nil
+}
+
+// tell writes into the lock's file who has it, and where the embedded log's Kafka port is.
+func (f *folder) tell(kafka string) error {
+	if err := os.WriteFile(filepath.Join(f.path, "up.lock"), []byte(strconv.Itoa(os.Getpid())+"\n"+kafka+"\n"), 0o644); err != nil {
+		return folderFault(f.path, err)
+	}
+	return nil
+}
+
+// readLock is what whoever holds the folder wrote into the lock's file; kafka is "" while it has no port.
+func readLock(path string) (pid, kafka string, err error) {
+	raw, err := os.ReadFile(filepath.Join(path, "up.lock"))
+	if err != nil {
+		return "", "", err
+	}
+	pid, kafka, _ = strings.Cut(string(raw), "\n")
+	return strings.TrimSpace(pid), strings.TrimSpace(kafka), nil
 }
 
 // useFolder makes the data folder if need be, for a process that shares it with others.

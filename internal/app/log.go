@@ -48,6 +48,11 @@ func (p *parts) openLog(ctx context.Context) error {
 			p.wire.Instance = "up-" + hex.EncodeToString(sum[:8])
 		}
 	}
+	return p.openAdmin(ctx)
+}
+
+// openAdmin opens the client that looks after topics.
+func (p *parts) openAdmin(ctx context.Context) (err error) {
 	if p.admin, err = kafkalog.NewAdmin(p.wire, p.log); err != nil {
 		return err
 	}
@@ -58,6 +63,21 @@ func (p *parts) openLog(ctx context.Context) error {
 	return nil
 }
 
+// joinLog reaches the embedded log of another process of this host by its Kafka port.
+func (p *parts) joinLog(ctx context.Context, address string) error {
+	c := kafkalog.Config{Brokers: []string{address}, Embedded: true, Login: embeddedLogin(p.cfg.Project.Settings.Log)}
+	p.wire = p.cfg.Wire(nil, c)
+	return p.openAdmin(ctx)
+}
+
+// embeddedLogin is how clients log in to the embedded log; nil: nobody has to.
+func embeddedLogin(s config.Log) *kafkalog.Login {
+	if s.SASL.Mechanism == "" {
+		return nil
+	}
+	return &kafkalog.Login{Mechanism: s.SASL.Mechanism, User: s.SASL.Username, Password: s.SASL.Password}
+}
+
 // logFolder is where the embedded log keeps its records.
 func logFolder(s config.Settings) string { return filepath.Join(s.Data, "log") }
 
@@ -65,12 +85,8 @@ func logFolder(s config.Settings) string { return filepath.Join(s.Data, "log") }
 func (p *parts) openBroker(ctx context.Context) error {
 	s := p.cfg.Project.Settings
 	var err error
-	var login *kafkalog.Login
-	if sasl := s.Log.SASL; sasl.Mechanism != "" {
-		login = &kafkalog.Login{Mechanism: sasl.Mechanism, User: sasl.Username, Password: sasl.Password}
-	}
 	p.broker, err = kafkalog.OpenBroker(ctx, kafkalog.BrokerConfig{
-		Dir: logFolder(s), Listen: s.Log.Listen, Cap: s.Log.Cap, Login: login, Advertise: s.Log.Advertise,
+		Dir: logFolder(s), Listen: s.Log.Listen, Cap: s.Log.Cap, Login: embeddedLogin(s.Log), Advertise: s.Log.Advertise,
 		ListenFn: func(_, addr string) (net.Listener, error) {
 			return listen(p.cfg.Listen, addr, p.cfg.Project.Chosen("log.listen"), "Kafka clients", "--log-listen", p.log)
 		},
@@ -79,6 +95,9 @@ func (p *parts) openBroker(ctx context.Context) error {
 		return fmt.Errorf("opening the log: %w", err)
 	}
 	p.onClose(p.broker.Close)
+	if err := p.folder.tell(p.broker.Addr()); err != nil {
+		return err
+	}
 	p.wire = p.cfg.Wire(p.broker, p.broker.Client())
 	return nil
 }

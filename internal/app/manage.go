@@ -21,8 +21,11 @@ import (
 )
 
 // Topics are the project's topics and what the ledger knows of them, for whoever looks after them. It
-// opens the embedded log, too, as long as no `up` has it.
-type Topics struct{ p *parts }
+// opens the embedded log, too; one that an `up` has is reached by its Kafka port.
+type Topics struct {
+	p       *parts
+	running string // the Kafka port of the process that has the embedded log; "": this one, or there is none
+}
 
 // OpenTopics opens log and ledger and starts nothing. With look it makes neither of them: Topics are then
 // only for List.
@@ -31,7 +34,7 @@ func OpenTopics(ctx context.Context, cfg Config, look bool) (*Topics, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Topics{&parts{cfg: a.cfg, log: a.log}}
+	t := &Topics{p: &parts{cfg: a.cfg, log: a.log}}
 	open := t.open
 	if look {
 		open = t.look
@@ -69,7 +72,14 @@ func (t *Topics) open(ctx context.Context) error {
 		open = openFolder
 	}
 	var err error
-	if p.folder, err = open(s.Data); err != nil {
+	p.folder, err = open(s.Data)
+	if fault.CodeOf(err) == "data_in_use" {
+		if _, kafka, lost := readLock(s.Data); lost == nil && kafka != "" {
+			t.running = kafka
+			p.folder, err = useFolder(s.Data)
+		}
+	}
+	if err != nil {
 		return err
 	}
 	p.onClose(p.folder.close)
@@ -77,6 +87,9 @@ func (t *Topics) open(ctx context.Context) error {
 		return p.explain(fmt.Errorf("opening the ledger: %w", err))
 	}
 	p.onClose(p.ledger.Close)
+	if t.running != "" {
+		return p.joinLog(ctx, t.running)
+	}
 	return p.openLog(ctx)
 }
 
@@ -247,7 +260,7 @@ func (t *Topics) Create(ctx context.Context, streams []string, partitions int32,
 	if retention > 0 {
 		how.Retention = retention
 	}
-	if t.p.broker != nil && (how.ReplicationFactor > 1 || how.Retention > 0) {
+	if how.Kind == config.Embedded && (how.ReplicationFactor > 1 || how.Retention > 0) {
 		return nil, fault.New(fault.Config, "not_supported", "the embedded log has one copy, and keeps records until both units have them").
 			WithAdvice("leave out replication factor and retention, or use log.kind: kafka")
 	}
