@@ -132,7 +132,11 @@ func (w *world) Scan(_ context.Context, sel lake.Selection, fn func(*lake.Block)
 	w.scanned = append(w.scanned, sel)
 	for i := range w.blocks {
 		b := &w.blocks[i]
-		at := b.Cols[b.Index(event.ColumnEventTime)].Ints[0] // a block is of one event
+		received := b.Cols[b.Index(event.ColumnReceivedAt)].Ints[0] // a block is of one event
+		if sel.ReceivedTo != 0 && (received < sel.ReceivedFrom || received >= sel.ReceivedTo) {
+			continue
+		}
+		at := b.Cols[b.Index(event.ColumnEventTime)].Ints[0]
 		if sel.To != 0 && (at < sel.From || at >= sel.To) {
 			continue
 		}
@@ -520,7 +524,7 @@ func TestByTheTimeOfReception(t *testing.T) {
 	w.store(late, ahead, other)
 	w.answer("day", late, ahead, other)
 	r := w.audit(audit.Request{From: day(0)})
-	if !r.OK || r.Groups != 2 || len(w.scanned) != 1 {
+	if !r.OK || r.Groups != 2 || r.Rows != 2 || len(w.scanned) != 1 { // the one of another day is not read
 		t.Errorf("%+v after %d scans", r, len(w.scanned))
 	}
 	w.segs = nil

@@ -221,14 +221,14 @@ type scan struct {
 }
 
 // scans are the days of the lake that can hold rows of the answer's buckets; of a view by another time than
-// the event's, all of them together.
+// the event's, all of them together, less what was not received then if that is its time.
 func (c *comparison) scans(ans *answer) []scan {
 	v := ans.r.Compiled()
 	sel := lake.Selection{Table: ans.r.View.Stream, Columns: ans.r.Columns()}
 	switch v.Time {
 	case event.ColumnEventTime:
-	case event.ColumnReceivedAt: // an event is ahead of its reception by max_ahead at most
-		sel.From, sel.To = 0, ans.to+v.Schema.Stream.MaxAhead.Microseconds()+1
+	case event.ColumnReceivedAt: // files say between which moments their rows were received
+		sel.ReceivedFrom, sel.ReceivedTo = ans.from, ans.to
 		fallthrough
 	default:
 		return []scan{{sel: sel, from: ans.from, to: ans.to}}

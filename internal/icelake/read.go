@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 
 	"github.com/apache/arrow-go/v18/parquet/file"
@@ -74,12 +73,8 @@ func (l *Lake) newFileReader(sel lake.Selection, names []string, sc *iceberg.Sch
 	condition := func(name string, from, to int64) {
 		r.asks = append(r.asks, ask{r.find(sc, name), from, to})
 	}
-	if sel.From != 0 || sel.To != 0 {
-		to := sel.To
-		if to == 0 {
-			to = math.MaxInt64
-		}
-		condition(by, sel.From, to)
+	for _, c := range timesOf(sel, by) {
+		condition(c.column, c.from, c.to)
 	}
 	if sel.ToOffset != 0 {
 		condition(event.ColumnLog, int64(sel.Key.Log), int64(sel.Key.Log)+1)

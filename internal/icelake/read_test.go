@@ -2,7 +2,9 @@ package icelake
 
 import (
 	"errors"
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
@@ -67,6 +69,8 @@ func TestScanChoosesRows(t *testing.T) {
 		{"all offsets", lake.Selection{Key: key, FromOffset: 0, ToOffset: 3}, []int64{0, 1, 2}},
 		{"offsets of another partition", lake.Selection{Key: span.Key{Log: key.Log, Partition: key.Partition + 1}, FromOffset: 40, ToOffset: 44}, nil},
 		{"a moment", lake.Selection{From: day0 + 7, To: day0 + 9}, []int64{7, 8}},
+		{"received", lake.Selection{ReceivedFrom: day0 + 20, ReceivedTo: day0 + 22}, []int64{20, 21}},
+		{"received, of a moment", lake.Selection{ReceivedFrom: day0 + 20, ReceivedTo: day0 + 22, From: day0 + 21, To: day0 + 90}, []int64{21}},
 		{"a moment and offsets", lake.Selection{From: day0 + 7, To: day0 + 9, Key: key, FromOffset: 8, ToOffset: 20}, []int64{8}},
 		{"no offsets", lake.Selection{Key: key, FromOffset: 4000, ToOffset: 4004}, nil},
 	} {
@@ -83,6 +87,44 @@ func TestScanChoosesRows(t *testing.T) {
 		}
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s: %s", c.name, diff)
+		}
+	}
+}
+
+// A file of which no row was received in time is not opened, whatever the times of its events.
+func TestFilesByReception(t *testing.T) {
+	l := testLake(t, t.TempDir(), quickFS{})
+	schema, err := event.Compile(event.Stream{Name: "pin", Topic: "pin", EventTime: "at"}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.EnsureTable(t.Context(), lake.StreamTable(schema, nil)); err != nil {
+		t.Fatal(err)
+	}
+	snapshot := int64(0)
+	for n := range int64(3) {
+		d := schema.NewDecoder(nil)
+		for i := range int64(5) {
+			value := fmt.Sprintf(`{"at":%q}`, time.UnixMicro(day0+i).UTC().Format(time.RFC3339Nano))
+			if v := d.Append(&event.Record{Offset: 5*n + i, Value: []byte(value), Received: day0 + n*usPerDay + i}); v.Dead() {
+				t.Fatal(v.Message)
+			}
+		}
+		done, err := l.Commit(t.Context(), intent(n+1, stage(t, l, lake.Block{Columns: lake.Columns(schema), N: d.Rows().N, Cols: d.Rows().Cols})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		snapshot = done.Snapshot
+	}
+	for want, sel := range map[int]lake.Selection{
+		3: {From: day0, To: day0 + usPerDay},
+		1: {ReceivedFrom: day0 + usPerDay, ReceivedTo: day0 + 2*usPerDay},
+		0: {ReceivedFrom: day0 + 9*usPerDay, ReceivedTo: day0 + 10*usPerDay},
+	} {
+		sel.Table, sel.Snapshot, sel.Columns = "pin", snapshot, []string{"_offset"}
+		files, _, err := l.Files(t.Context(), sel)
+		if err != nil || len(files) != want {
+			t.Errorf("%d files for %+v, want %d: %v", len(files), sel, want, err)
 		}
 	}
 }

@@ -126,13 +126,9 @@ func scanOptions(sel lake.Selection, tbl *table.Table, snap *table.Snapshot) (sc
 // rowFilter is the selection's condition on rows, nil for all. Files and row groups are left out by it.
 func rowFilter(sel lake.Selection, by string) iceberg.BooleanExpression {
 	var all []iceberg.BooleanExpression
-	if sel.From != 0 || sel.To != 0 {
-		to := sel.To
-		if to == 0 {
-			to = math.MaxInt64
-		}
-		ref := iceberg.Reference(by)
-		all = append(all, iceberg.GreaterThanEqual(ref, iceberg.Timestamp(sel.From)), iceberg.LessThan(ref, iceberg.Timestamp(to)))
+	for _, r := range timesOf(sel, by) {
+		ref := iceberg.Reference(r.column)
+		all = append(all, iceberg.GreaterThanEqual(ref, iceberg.Timestamp(r.from)), iceberg.LessThan(ref, iceberg.Timestamp(r.to)))
 	}
 	if sel.ToOffset != 0 {
 		at := iceberg.Reference(event.ColumnOffset)
@@ -147,6 +143,26 @@ func rowFilter(sel lake.Selection, by string) iceberg.BooleanExpression {
 		return all[0]
 	}
 	return iceberg.NewAnd(all[0], all[1], all[2:]...)
+}
+
+// times is a condition on a column of times: [from, to), microseconds.
+type times struct {
+	column   string
+	from, to int64
+}
+
+// timesOf are a selection's conditions on times; by is the table's partition column.
+func timesOf(sel lake.Selection, by string) (out []times) {
+	for _, r := range []times{{by, sel.From, sel.To}, {event.ColumnReceivedAt, sel.ReceivedFrom, sel.ReceivedTo}} {
+		if r.from == 0 && r.to == 0 {
+			continue
+		}
+		if r.to == 0 {
+			r.to = math.MaxInt64
+		}
+		out = append(out, r)
+	}
+	return out
 }
 
 // partitionColumn is the column by whose day the table is partitioned.

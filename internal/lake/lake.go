@@ -189,6 +189,8 @@ type Selection struct {
 	Columns  []string // nil: all
 	From, To int64    // time of the table's partition column in [From, To), microseconds; both 0: all
 
+	ReceivedFrom, ReceivedTo int64 // received in [ReceivedFrom, ReceivedTo), microseconds; both 0: all
+
 	// Rows of one partition with an offset in [FromOffset, ToOffset); ToOffset 0: of all.
 	Key                  span.Key
 	FromOffset, ToOffset int64
