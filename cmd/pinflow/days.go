@@ -13,6 +13,7 @@ import (
 
 	"github.com/pinflow/pinflow/internal/days"
 	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/human"
 )
 
 type daysFlags struct {
@@ -244,7 +245,7 @@ func countOrNull(n *int64) any {
 	if n == nil {
 		return nil
 	}
-	return grouped(fmt.Sprint(*n))
+	return human.Grouped(fmt.Sprint(*n))
 }
 
 // percent never says 100 of what is not whole.

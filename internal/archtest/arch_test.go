@@ -20,7 +20,7 @@ const module = "github.com/pinflow/pinflow/"
 var layers = map[string]int{
 	"internal/column": core, "internal/span": core, "internal/fault": core, "internal/event": core,
 	"internal/expr": core, "internal/sketch": core, "internal/metric": core, "internal/fold": core,
-	"internal/segment": core, "internal/calendar": core, "internal/nearest": core,
+	"internal/segment": core, "internal/calendar": core, "internal/nearest": core, "internal/human": core,
 	"internal/apikey": core,
 	"internal/plan":   contract, "internal/history": contract,
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/event"
+	"github.com/pinflow/pinflow/internal/human"
 )
 
 // cross checks what no file can know alone, and what the kernel knows of streams and views.
@@ -315,7 +316,7 @@ func (l *loader) limits(p *Project) {
 	}
 	if need > s.Log.Cap {
 		l.setting(p, "log.cap", fmt.Sprintf(
-			"the dedup windows (%s records of about 1 KiB = %.0f MiB) do not fit log.cap %s: raise log.cap, or lower partitions or dedup.records",
-			strings.Join(parts, " + "), float64(need)/(1<<20), formatSize(s.Log.Cap)), "")
+			"the dedup windows (%s records of about 1 KiB = %s) do not fit log.cap %s: raise log.cap, or lower partitions or dedup.records",
+			strings.Join(parts, " + "), human.Bytes(float64(need)), formatSize(s.Log.Cap)), "")
 	}
 }

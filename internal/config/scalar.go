@@ -105,7 +105,8 @@ func sizeUnit(u string) (float64, bool) {
 	return 0, false
 }
 
-// formatSize writes bytes the way files do.
+// formatSize writes bytes the way files do: what is read back is the same number. For people there is
+// human.Bytes.
 func formatSize(n int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
 	u := 0

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/pinflow/pinflow/internal/human"
 	"github.com/pinflow/pinflow/internal/ledger"
 )
 
@@ -87,7 +88,7 @@ func (e *Estimate) text(serves bool) string {
 	if e.Days == 0 {
 		return "nothing to back-fill in the lake yet: what the log holds is filled in when the lake has it"
 	}
-	text := fmt.Sprintf("back-fill %s · %s rows · %s read · %s", plural(e.Days, "day"), Amount(float64(e.Rows)), Size(e.Bytes), between(e.Low, e.High))
+	text := fmt.Sprintf("back-fill %s · %s rows · %s read · %s", plural(e.Days, "day"), Amount(float64(e.Rows)), human.Bytes(float64(e.Bytes)), between(e.Low, e.High))
 	if e.Engine != ledger.EngineKernel {
 		text += " · in " + e.Engine
 	}
@@ -108,19 +109,6 @@ func Amount(n float64) string {
 		}
 	}
 	return fmt.Sprintf("%.0f", n)
-}
-
-// Size is a number of bytes for people: 38 GiB.
-func Size(n int64) string {
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}
-	v, i := float64(n), 0
-	for v >= 1024 && i < len(units)-1 {
-		v, i = v/1024, i+1
-	}
-	if v >= 10 || i == 0 {
-		return fmt.Sprintf("%.0f %s", v, units[i])
-	}
-	return fmt.Sprintf("%.1f %s", v, units[i])
 }
 
 // between is a coarse range of durations: ~11–16 minutes.

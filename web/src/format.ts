@@ -53,16 +53,16 @@ export function exact(v: number | string | null | undefined, format: Format = 'n
   }
 }
 
-/** 1.5 MiB */
+/** 1.5 MiB, as the commands write it */
 export function bytes(v: number): string {
   const names = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
   let i = 0;
   let n = v;
-  while (Math.abs(n) >= 1024 && i < names.length - 1) {
+  while (Math.abs(n) >= 1023.5 && i < names.length - 1) {
     n /= 1024;
     i++;
   }
-  return `${i === 0 ? integer.format(n) : fine.format(n)} ${names[i]}`;
+  return `${i === 0 || Math.abs(n) >= 99.95 ? integer.format(n) : fine.format(n)} ${names[i]}`;
 }
 
 /** 1.2 s · 4 min 5 s · 2 h 10 min · 3 d 4 h */

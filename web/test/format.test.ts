@@ -41,6 +41,8 @@ test.each([
 test('bytes and rates', () => {
   expect(bytes(0)).toBe('0 B');
   expect(bytes(5 * 1024 ** 4)).toBe('5 TiB');
+  // as internal/human does
+  for (const [n, want] of [[1023, '1,023 B'], [1536, '1.5 KiB'], [1023.4 * 1024, '1,023 KiB'], [1023.6 * 1024, '1 MiB'], [38.24 * 1024 ** 3, '38.2 GiB'], [-12_345_678, '-11.8 MiB']] as const) expect(bytes(n)).toBe(want);
   expect(rate(0)).toBe('0/s');
   expect(rate(0.25)).toBe('0.3/s');
   expect(rate(12_345)).toBe('12.3K/s');
