@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -109,6 +110,53 @@ func TestFolderInUse(t *testing.T) {
 	s := start(t, dir)
 	refused(t, 4, []string{dir, "in use by process", "--data"}, "up", "--data", dir, "--listen", freePort(t), "--log-listen", freePort(t))
 	s.stop()
+}
+
+// Whoever looks after the topics needs not stop what runs: the embedded log is reached by its Kafka port, wherever
+// that is, with the log-in that it asks for.
+func TestTopicsWhileUp(t *testing.T) {
+	env := []string{"PINFLOW_LOG_SASL_MECHANISM=scram-sha-256", "PINFLOW_LOG_SASL_USERNAME=me", "PINFLOW_LOG_SASL_PASSWORD=secret"}
+	project := t.TempDir()
+	file := func(name, text string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Join(project, "streams"), 0o755), os.WriteFile(filepath.Join(project, name), []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file("pinflow.yaml", "version: 1\n")
+	file("streams/pin.yaml", "version: 1\nname: pin\npartitions: 3\n")
+	config := []string{"--config", filepath.Join(project, "pinflow.yaml")}
+	dir := t.TempDir()
+	s := startIn(t, env, dir, config...)
+	s.post("pin", 7)
+	topics := func(want int, args ...string) result {
+		t.Helper()
+		got := pinflowIn(t, env, append(append([]string{"topics"}, args...), append(config, "--data", dir)...)...)
+		if got.code != want {
+			t.Fatalf("topics %v: exit code %d\n%s%s", args, got.code, got.stdout, got.stderr)
+		}
+		return got
+	}
+	if got := topics(0, "ls", "-o", "csv"); !strings.Contains(got.stdout, "\npin,pin,3,1,1,") || !strings.Contains(got.stdout, ",7,ok\n") {
+		t.Errorf("the topics of what runs:\n%s", got.stdout)
+	}
+	if got := topics(0, "create"); !strings.Contains(got.stderr, "every topic was there") {
+		t.Errorf("made what was there: %s", got.stderr)
+	}
+	file("streams/geo.yaml", "version: 1\nname: geo\n")
+	if got := topics(0, "create", "geo"); !strings.Contains(got.stderr, "made geo") {
+		t.Errorf("made no topics: %s", got.stderr)
+	}
+	if got := topics(0, "ls"); strings.Count(got.stdout, " new") != 2 {
+		t.Errorf("of a stream that is not applied yet:\n%s", got.stdout)
+	}
+	topics(4, "create", "geo", "--partitions", "5")
+	s.stop()
+	s.run()
+	s.post("geo", 1)
+	if got := topics(0, "ls"); strings.Count(got.stdout, " ok") != 4 {
+		t.Errorf("after the next start:\n%s", got.stdout)
+	}
 }
 
 func TestUnwritableFolder(t *testing.T) {
