@@ -126,7 +126,7 @@ func (p *place) peerJob(e *env, more map[string]any) map[string]any {
 
 func (e *env) historyAt(ctx context.Context, p place) ([]figure, error) {
 	if p.warehouse != "" {
-		cmd := exec.CommandContext(ctx, filepath.Join(e.root, "bin", "pinflow"), "init", "--infra", "--config", strings.TrimPrefix(p.settings[len(p.settings)-1], "PINFLOW_CONFIG="))
+		cmd := exec.CommandContext(ctx, filepath.Join(e.root, "bin", "pinflow"), "init", "--infra", "--config", strings.TrimPrefix(p.settings[len(p.settings)-1], settingOfProject))
 		cmd.Env = append(append(os.Environ(), p.settings...), "PINFLOW_DATA="+p.data)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("making the bucket: %w\n%s", err, out)

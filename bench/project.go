@@ -12,10 +12,15 @@ import (
 // edit changes a file of the built-in project: what stands there, and what is to.
 type edit struct{ file, old, new string }
 
+// settingOfProject names a project to a process.
+const settingOfProject = "PINFLOW_CONFIG="
+
 // project writes the built-in project with some changes and returns the setting that names it. An edit
-// without old makes the file anew, one without either removes it.
+// without old makes the file anew, one without either removes it. The figures are of one view a stream: pins has
+// a second one, tags, which is left out.
 func (e *env) project(ctx context.Context, name string, edits ...edit) (string, error) {
 	dir := filepath.Join(e.dir, name)
+	edits = append([]edit{{file: "metrics/tags.yaml"}}, edits...)
 	if out, err := exec.CommandContext(ctx, filepath.Join(e.root, "bin", "pinflow"), "init", dir).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("writing the project: %w\n%s", err, out)
 	}
@@ -42,5 +47,5 @@ func (e *env) project(ctx context.Context, name string, edits ...edit) (string, 
 			return "", err
 		}
 	}
-	return "PINFLOW_CONFIG=" + filepath.Join(dir, "pinflow.yaml"), nil
+	return settingOfProject + filepath.Join(dir, "pinflow.yaml"), nil
 }

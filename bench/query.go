@@ -75,7 +75,7 @@ func runQuery(ctx context.Context, e *env) ([]figure, error) {
 			return nil, err
 		}
 	}
-	setting := "PINFLOW_CONFIG=" + filepath.Join(project, "pinflow.yaml")
+	setting := settingOfProject + filepath.Join(project, "pinflow.yaml")
 	s, err := e.up(ctx, data, setting) // it makes the ledger and the catalogue
 	if err == nil {
 		err = s.stop()

@@ -125,7 +125,8 @@ const preamble = `# Figures
 
 Made by ` + "`make bench`" + ` (` + "`go run ./bench`" + `), each the median of its runs. Everything is on one machine: load
 generator, server, disk; every acknowledged event is on the disk (fsync). Each part says when, on which
-commit and under which load it was made. Targets are for 2 cores.
+commit and under which load it was made. Targets are for 2 cores. All of it with one view a stream: the
+built-in view ` + "`tags`" + `, the second of pins, is left out.
 `
 
 // store replaces the section in the file of results and keeps the others, in the order of all.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,6 +32,15 @@ type server struct {
 // up starts the real binary on a data folder and waits until it is ready. With a profile wanted, it is
 // this program that runs the same App.
 func (e *env) up(ctx context.Context, data string, settings ...string) (*server, error) {
+	if !slices.ContainsFunc(settings, func(s string) bool { return strings.HasPrefix(s, settingOfProject) }) {
+		setting := settingOfProject + filepath.Join(e.dir, "plain", "pinflow.yaml")
+		if _, err := os.Stat(filepath.Join(e.dir, "plain")); err != nil {
+			if setting, err = e.project(ctx, "plain"); err != nil {
+				return nil, err
+			}
+		}
+		settings = append(settings, setting)
+	}
 	s := &server{addr: freePort(), kafka: freePort(), out: filepath.Join(e.dir, "up.log")}
 	args := []string{"up", "--data", data, "--listen", s.addr, "--log-listen", s.kafka}
 	s.cmd = exec.Command(filepath.Join(e.root, "bin", "pinflow"), args...)
