@@ -83,7 +83,7 @@ func sparkRate(ctx context.Context, engine *spark.Engine, l *icelake.Lake, strea
 	if err != nil {
 		return 0, err
 	}
-	snapshot, err := l.Pin(ctx, "pin", "bench")
+	snapshot, err := l.Pin(ctx, "pin", "bench", 0)
 	if err != nil {
 		return 0, err
 	}

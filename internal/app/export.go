@@ -100,7 +100,7 @@ func (s *Stores) Export(ctx context.Context, stream string, day time.Time, forma
 	grace := time.Duration(def.Schemas[len(def.Schemas)-1].Definition.Grace)
 	e.Complete = !e.CompleteTo.Before(day.AddDate(0, 0, 1).Add(grace + days.Wait))
 	pin := "export-" + uuid.NewString()
-	if e.Snapshot, err = s.lake.Pin(ctx, stream, pin); err != nil {
+	if e.Snapshot, err = s.lake.Pin(ctx, stream, pin, 0); err != nil {
 		return nil, err
 	}
 	defer func() {

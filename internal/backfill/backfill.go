@@ -21,6 +21,7 @@ type Config struct {
 	Share    float64       // of its time that a worker works; 0: all of it
 	MaxBytes int           // states held before they are written down, bytes; 0: 64 MiB
 	Standby  time.Duration // how long a version that was replaced is kept; 0: 24 h
+	PinAfter time.Duration // of reading a day, before its snapshot is pinned; 0: 3 s
 	// GiveWay says why history has to wait now, "" if it has not to: no day is begun then, and the one in hand
 	// goes on slowly. nil: never.
 	GiveWay func(ctx context.Context) string
@@ -40,6 +41,9 @@ func (c *Config) defaults() error {
 	}
 	if c.MaxBytes == 0 {
 		c.MaxBytes = 64 << 20
+	}
+	if c.PinAfter == 0 {
+		c.PinAfter = 3 * time.Second
 	}
 	if c.Standby == 0 {
 		c.Standby = 24 * time.Hour
@@ -64,7 +68,8 @@ type Store interface {
 // Lake is where the history is.
 type Lake interface {
 	Days(ctx context.Context, table string) ([]lake.DayFiles, error)
-	Pin(ctx context.Context, table, tag string) (int64, error)
+	Newest(ctx context.Context, table string) (snapshot int64, err error)
+	Pin(ctx context.Context, table, tag string, snapshot int64) (int64, error)
 	Unpin(ctx context.Context, table string, tags ...string) error
 	Pins(ctx context.Context, table, prefix string) ([]string, error)
 	Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block) error) (int64, error)

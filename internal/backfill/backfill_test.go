@@ -60,6 +60,9 @@ func (p *pond) Days(context.Context, string) ([]lake.DayFiles, error) {
 	var out []lake.DayFiles
 	for day, blocks := range p.days {
 		f := lake.DayFiles{Day: day, Bytes: 100}
+		if day[len(day)-1]%2 == 0 {
+			f.Bytes = 1 << 30 // much to read: its snapshot has to be pinned
+		}
 		for _, b := range blocks {
 			f.Rows += int64(b.N)
 		}
@@ -68,7 +71,13 @@ func (p *pond) Days(context.Context, string) ([]lake.DayFiles, error) {
 	return out, nil
 }
 
-func (p *pond) Pin(_ context.Context, _, tag string) (int64, error) {
+func (p *pond) Newest(context.Context, string) (int64, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return 7, p.trouble()
+}
+
+func (p *pond) Pin(_ context.Context, _, tag string, snapshot int64) (int64, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.trouble(); err != nil {
@@ -76,7 +85,7 @@ func (p *pond) Pin(_ context.Context, _, tag string) (int64, error) {
 	}
 	p.tags[tag] = true
 	p.pinned++
-	return 7, nil
+	return snapshot, nil
 }
 
 func (p *pond) Unpin(_ context.Context, _ string, tags ...string) error {
@@ -100,7 +109,7 @@ func (p *pond) Pins(context.Context, string, string) ([]string, error) {
 
 func (p *pond) Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block) error) (int64, error) {
 	if sel.Snapshot != 7 {
-		return 0, fmt.Errorf("read snapshot %d, which nobody pinned", sel.Snapshot)
+		return 0, fmt.Errorf("read snapshot %d, which is not the one that is there", sel.Snapshot)
 	}
 	p.mu.Lock()
 	blocks := p.days[time.UnixMicro(sel.From).UTC().Format(time.DateOnly)]
@@ -140,15 +149,16 @@ func only(b *lake.Block, names []string) *lake.Block {
 
 // world is a ledger with a stream that has a past, and a lake that holds it.
 type world struct {
-	t     *testing.T
-	rnd   *rand.Rand
-	led   *sqlledger.DB
-	lake  *pond
-	log   span.Log
-	now   time.Time
-	rows  []event.Record // that the lake holds
-	spark *elsewhere     // the workers' other engine; nil: none
-	owner map[ledger.Unit]ledger.Held
+	t        *testing.T
+	rnd      *rand.Rand
+	led      *sqlledger.DB
+	lake     *pond
+	log      span.Log
+	now      time.Time
+	rows     []event.Record // that the lake holds
+	spark    *elsewhere     // the workers' other engine; nil: none
+	pinAfter time.Duration
+	owner    map[ledger.Unit]ledger.Held
 }
 
 const parts = 2
@@ -277,7 +287,7 @@ func (w *world) run(workers int) ledger.Backfill {
 			}
 		})
 	}
-	cfg := backfill.Config{Owner: "m", Every: time.Millisecond}
+	cfg := backfill.Config{Owner: "m", Every: time.Millisecond, PinAfter: w.pinAfter}
 	m, err := backfill.NewManager(cfg, quiet(), w.led, w.lake)
 	w.ok(err)
 	start(m.Run)
@@ -452,6 +462,39 @@ func (w *world) notYet() {
 	w.ok(err)
 	if all[0].State != ledger.Queued {
 		w.t.Fatalf("the back-fill is %s, the lake is not past its cut", all[0].State)
+	}
+}
+
+// A tag is a commit of the table, for which the committer has to wait: days that are read in a moment make none,
+// those with much to read or that take long have their snapshot pinned.
+func TestPinsWhatTakesLong(t *testing.T) {
+	for name, tc := range map[string]struct {
+		after time.Duration
+		all   bool
+	}{"by size": {time.Hour, false}, "by time": {time.Nanosecond, true}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 11)
+			w.pinAfter = tc.after
+			w.fill(w.schema(1, stream()), 1000, 6)
+			w.pass(ledger.Live, ledger.Flush, 1000)
+			w.pass(ledger.Batch, ledger.Stage, 1000)
+			w.view("cast(_extra.score as long)", "")
+			b := w.run(2)
+			tasks, err := w.led.BackfillTasks(t.Context(), b.ID)
+			w.ok(err)
+			want := 0
+			for _, x := range tasks {
+				if tc.all || x.Bytes > 100 {
+					want++
+				}
+			}
+			if w.lake.pinned != want || want == 0 || !tc.all && want == len(tasks) {
+				t.Errorf("%d snapshots were pinned for %d days, want %d", w.lake.pinned, len(tasks), want)
+			}
+			if len(w.lake.tags) > 0 {
+				t.Errorf("tags left: %v", w.lake.tags)
+			}
+		})
 	}
 }
 

@@ -26,6 +26,12 @@ const (
 	mostPause  = time.Second
 )
 
+// pinBytes are so much to read that the snapshot is pinned at once, else when the day has been read for a while
+// (Config.PinAfter). A tag is a commit of the table's metadata: many workers on days of a few rows each would
+// keep the committer from its own. Until then the snapshot is safe because expiry leaves the newest ones alone,
+// more of them than there are commits in that time.
+const pinBytes = 32 << 20
+
 // Worker folds days. Any number may run, in any process.
 type Worker struct {
 	cfg   Config
@@ -119,10 +125,15 @@ type day struct {
 	t       *ledger.TaskLease
 	r       *history.Reader
 	tier    calendar.Grain
-	end     int64 // of the day, microseconds
+	from    int64 // of the day, microseconds
+	end     int64
+	begun   time.Time
 	write   int64 // open, with segments in it; 0: none
 	renewed time.Time
 	worked  time.Time // since when, without a pause
+
+	snapshot int64 // that is read
+	pinned   bool
 
 	away   int64          // rows that another engine folded
 	about  atomic.Int64   // that it has folded so far
@@ -143,32 +154,53 @@ func (w *Worker) do(ctx context.Context, t *ledger.TaskLease) error {
 	if err != nil {
 		return fmt.Errorf("reading day %q: %w", t.Day, err)
 	}
-	snapshot, err := w.lake.Pin(ctx, t.Stream, tagOf(t.ID))
-	if err != nil {
+	now := time.Now()
+	d := &day{w: w, t: t, r: r, from: at.UnixMicro(), end: at.Add(24 * time.Hour).UnixMicro(), begun: now, renewed: now, worked: now}
+	d.tier = segment.TierFor(r.Compiled(), d.end, now.UnixMicro())
+	if d.snapshot, err = w.lake.Newest(ctx, t.Stream); err != nil {
 		return err
 	}
-	now := time.Now()
-	d := &day{w: w, t: t, r: r, end: at.Add(24 * time.Hour).UnixMicro(), renewed: now, worked: now}
-	d.tier = segment.TierFor(r.Compiled(), d.end, now.UnixMicro())
-	if snapshot != 0 {
-		sel := lake.Selection{
-			Table: t.Stream, Snapshot: snapshot, Columns: r.Columns(), From: at.UnixMicro(), To: d.end,
-		}
-		if t.Log != 0 { // other files of the day need not be read
-			sel.Key, sel.ToOffset = span.Key{Log: t.Log}, math.MaxInt64
-		}
-		if t.Engine == ledger.EngineSpark {
-			err = d.elsewhere(ctx, sel)
-		} else {
-			_, err = w.lake.Scan(ctx, sel, func(b *lake.Block) error { return d.block(ctx, b, r.Add) })
-		}
+	if d.snapshot != 0 {
+		err = d.read(ctx)
 	}
 	if err == nil {
 		err = d.seal(ctx)
 	}
+	if !d.pinned {
+		return err
+	}
 	if unpinErr := w.lake.Unpin(ctx, t.Stream, tagOf(t.ID)); unpinErr != nil && err == nil {
 		w.log.Info("a tag is left for later", "table", t.Stream, "error", unpinErr)
 	}
+	return err
+}
+
+// read folds the day's rows in the snapshot.
+func (d *day) read(ctx context.Context) error {
+	t := d.t
+	sel := lake.Selection{Table: t.Stream, Snapshot: d.snapshot, Columns: d.r.Columns(), From: d.from, To: d.end}
+	if t.Log != 0 { // other files of the day need not be read
+		sel.Key, sel.ToOffset = span.Key{Log: t.Log}, math.MaxInt64
+	}
+	if t.Engine == ledger.EngineSpark || t.Bytes >= pinBytes {
+		if err := d.pin(ctx); err != nil {
+			return err
+		}
+	}
+	if t.Engine == ledger.EngineSpark {
+		return d.elsewhere(ctx, sel)
+	}
+	_, err := d.w.lake.Scan(ctx, sel, func(b *lake.Block) error { return d.block(ctx, b, d.r.Add) })
+	return err
+}
+
+// pin keeps the snapshot that is read from being expired.
+func (d *day) pin(ctx context.Context) error {
+	if d.pinned {
+		return nil
+	}
+	d.pinned = true // also when it failed: it may be there
+	_, err := d.w.lake.Pin(ctx, d.t.Stream, tagOf(d.t.ID), d.snapshot)
 	return err
 }
 
@@ -190,6 +222,11 @@ func (d *day) block(ctx context.Context, b *lake.Block, add func(*lake.Block, hi
 		return err
 	}
 	d.w.m.Rows.Add(float64(d.r.Rows - before))
+	if time.Since(d.begun) > d.w.cfg.PinAfter {
+		if err := d.pin(ctx); err != nil {
+			return err
+		}
+	}
 	if d.r.Bytes()+d.size > d.w.cfg.MaxBytes {
 		if err := d.spill(ctx); err != nil {
 			return err

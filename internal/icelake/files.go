@@ -29,7 +29,7 @@ func (l *Lake) Files(ctx context.Context, sel lake.Selection) ([]lake.DataFile, 
 	}
 	snap := tbl.SnapshotByID(sel.Snapshot)
 	if snap == nil {
-		return nil, nil, fault.New(fault.Config, "no_snapshot", "table %s has no snapshot %d any more", sel.Table, sel.Snapshot)
+		return nil, nil, noSnapshot(sel.Table, sel.Snapshot)
 	}
 	sc, _, opts := scanOptions(sel, tbl, snap)
 	scan := tbl.Scan(opts...)

@@ -46,7 +46,7 @@ func TestFilesOfASnapshot(t *testing.T) {
 	put(1, 1, first, 2)
 	grown := first
 	grown.Fields = append(slices.Clone(first.Fields), event.Field{Name: "mood", Type: "string"})
-	snapshot, err := l.Pin(ctx, "pin", "x")
+	snapshot, err := l.Pin(ctx, "pin", "x", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func TestFilesOfASnapshot(t *testing.T) {
 	if columns[0].ID == 0 || columns[1].ID != 0 || columns[1].Kind != column.String || columns[2].ID == 0 {
 		t.Errorf("the snapshot is older than mood: %+v", columns)
 	}
-	if sel.Snapshot, err = l.Pin(ctx, "pin", "y"); err != nil {
+	if sel.Snapshot, err = l.Pin(ctx, "pin", "y", 0); err != nil {
 		t.Fatal(err)
 	}
 	if files, columns, err = l.Files(ctx, sel); err != nil || len(files) != 2 || columns[1].ID == 0 {
@@ -86,7 +86,7 @@ func TestFilesOfASnapshot(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if sel.Snapshot, err = l.Pin(ctx, "pin", "z"); err != nil {
+	if sel.Snapshot, err = l.Pin(ctx, "pin", "z", 0); err != nil {
 		t.Fatal(err)
 	}
 	if files, _, err = l.Files(ctx, sel); err != nil {

@@ -18,19 +18,37 @@ import (
 // pinTries bounds how often a tag is tried again because a commit came first.
 const pinTries = 20
 
-// Pin names the table's newest snapshot by a tag, which keeps it from being expired, and returns it; a
-// tag that is there is moved. 0: the table is empty. A tag is no numbered commit: it changes no row, and
-// whoever is committing meanwhile does it again.
-func (l *Lake) Pin(ctx context.Context, name, tag string) (int64, error) {
+// Newest returns the table's newest snapshot; 0: the table is empty. Nothing keeps it but that it is new: expiry
+// leaves the newest ones alone.
+func (l *Lake) Newest(ctx context.Context, name string) (int64, error) {
+	tbl, err := l.cat.load(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	if snap := tbl.CurrentSnapshot(); snap != nil {
+		return snap.SnapshotID, nil
+	}
+	return 0, nil
+}
+
+// Pin names a snapshot of the table by a tag, which keeps it from being expired, and returns it; a tag that is
+// there is moved. Snapshot 0 is the newest; an empty table has none, and 0 is returned. A tag is no numbered
+// commit: it changes no row, and whoever is committing meanwhile does it again. fault.Config no_snapshot: it
+// was expired before.
+func (l *Lake) Pin(ctx context.Context, name, tag string, snapshot int64) (int64, error) {
 	var pinned int64
-	err := l.tag(ctx, name, func(tbl *table.Table) []table.Update {
-		pinned = 0
-		snap := tbl.CurrentSnapshot()
-		if snap == nil {
-			return nil
+	err := l.tag(ctx, name, func(tbl *table.Table) ([]table.Update, error) {
+		pinned = snapshot
+		if snap := tbl.CurrentSnapshot(); snapshot == 0 && snap != nil {
+			pinned = snap.SnapshotID
 		}
-		pinned = snap.SnapshotID
-		return []table.Update{table.NewSetSnapshotRefUpdate(tag, pinned, table.TagRef, 0, 0, 0)}
+		switch {
+		case pinned == 0:
+			return nil, nil
+		case tbl.SnapshotByID(pinned) == nil:
+			return nil, noSnapshot(name, pinned)
+		}
+		return []table.Update{table.NewSetSnapshotRefUpdate(tag, pinned, table.TagRef, 0, 0, 0)}, nil
 	})
 	if err != nil {
 		return 0, fmt.Errorf("pinning table %s as %s: %w", name, tag, err)
@@ -38,16 +56,20 @@ func (l *Lake) Pin(ctx context.Context, name, tag string) (int64, error) {
 	return pinned, nil
 }
 
+func noSnapshot(table string, snapshot int64) error {
+	return fault.New(fault.Config, "no_snapshot", "table %s has no snapshot %d any more", table, snapshot)
+}
+
 // Unpin removes tags. Those that are not there are no fault.
 func (l *Lake) Unpin(ctx context.Context, name string, tags ...string) error {
-	err := l.tag(ctx, name, func(tbl *table.Table) []table.Update {
+	err := l.tag(ctx, name, func(tbl *table.Table) ([]table.Update, error) {
 		var updates []table.Update
 		for _, ref := range tagsOf(tbl) {
 			if slices.Contains(tags, ref) {
 				updates = append(updates, table.NewRemoveSnapshotRefUpdate(ref))
 			}
 		}
-		return updates
+		return updates, nil
 	})
 	if err != nil {
 		return fmt.Errorf("unpinning table %s: %w", name, err)
@@ -77,16 +99,16 @@ func tagsOf(tbl *table.Table) []string {
 
 // tag makes updates of the table's newest metadata until they land. Each is the same however often it is
 // made, so an unclear outcome is tried again, too.
-func (l *Lake) tag(ctx context.Context, name string, updates func(*table.Table) []table.Update) error {
+func (l *Lake) tag(ctx context.Context, name string, updates func(*table.Table) ([]table.Update, error)) error {
 	var failed error
 	for range pinTries {
 		tbl, err := l.cat.load(ctx, name)
 		if err != nil {
 			return err
 		}
-		changes := updates(tbl)
-		if len(changes) == 0 {
-			return nil
+		changes, err := updates(tbl)
+		if err != nil || len(changes) == 0 {
+			return err
 		}
 		_, _, failed = l.cat.update(ctx, name, []table.Requirement{table.AssertTableUUID(tbl.Metadata().TableUUID())}, changes)
 		if failed == nil || ctx.Err() != nil {

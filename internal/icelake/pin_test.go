@@ -19,7 +19,7 @@ func TestPinnedSnapshotStays(t *testing.T) {
 	if err := l.EnsureTable(ctx, pins()); err != nil {
 		t.Fatal(err)
 	}
-	if at, err := l.Pin(ctx, "pin", "early"); err != nil || at != 0 {
+	if at, err := l.Pin(ctx, "pin", "early", 0); err != nil || at != 0 {
 		t.Errorf("an empty table has snapshot %d, %v", at, err)
 	}
 	n := int64(0)
@@ -32,7 +32,7 @@ func TestPinnedSnapshotStays(t *testing.T) {
 	for range 8 {
 		put(int(n)*3, 3)
 	}
-	pinned, err := l.Pin(ctx, "pin", "pinflow-backfill-1")
+	pinned, err := l.Pin(ctx, "pin", "pinflow-backfill-1", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestPinsRaceWithCommits(t *testing.T) {
 	for w := range 3 {
 		wg.Go(func() {
 			for i := range 5 {
-				if _, err := l.Pin(ctx, "pin", fmt.Sprintf("t%d-%d", w, i)); err != nil {
+				if _, err := l.Pin(ctx, "pin", fmt.Sprintf("t%d-%d", w, i), 0); err != nil {
 					t.Error(err)
 				}
 			}

@@ -11,7 +11,6 @@ import (
 	"github.com/apache/iceberg-go/table"
 
 	"github.com/pinflow/pinflow/internal/event"
-	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/pages"
 )
@@ -33,7 +32,7 @@ func (l *Lake) Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block
 	snap := tbl.CurrentSnapshot()
 	if sel.Snapshot != 0 {
 		if snap = tbl.SnapshotByID(sel.Snapshot); snap == nil {
-			return 0, fault.New(fault.Config, "no_snapshot", "table %s has no snapshot %d any more", sel.Table, sel.Snapshot)
+			return 0, noSnapshot(sel.Table, sel.Snapshot)
 		}
 	}
 	if snap == nil {
