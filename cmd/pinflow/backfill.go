@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/pinflow/pinflow/internal/app"
 	"github.com/pinflow/pinflow/internal/client"
+	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/plan"
@@ -243,8 +245,8 @@ func (c *cli) backfillRun() *cobra.Command {
 			if p.Origin("backfill.share") == "default" || p.BuiltIn {
 				p.Settings.Backfill.Share = 1 // nothing else runs in this process
 			}
-			if _, err := os.Stat(p.Settings.Data); err != nil {
-				return fault.New(fault.Config, "no_data", "there is nothing to work on: %w", err).WithAdvice("name the folder of a running up with --data")
+			if err := somethingThere(p.Settings); err != nil {
+				return err
 			}
 			return app.RunBackfill(cmd.Context(), app.Config{Project: p, Version: buildVersion().Version, Log: c.logger()}, workers)
 		},
@@ -252,6 +254,18 @@ func (c *cli) backfillRun() *cobra.Command {
 	flags.add(cmd)
 	cmd.Flags().IntVar(&workers, "workers", 1, "days worked on at once")
 	return cmd
+}
+
+// somethingThere refuses a ledger that nobody has made: a worker would make an empty one and wait for ever. One in
+// PostgreSQL needs no folder on this host.
+func somethingThere(s config.Settings) error {
+	if strings.Contains(s.Ledger.DSN, "://") {
+		return nil
+	}
+	if _, err := os.Stat(s.Ledger.DSN); err != nil {
+		return fault.New(fault.Config, "no_data", "there is nothing to work on: %w", err).WithAdvice("name the folder of a running up with --data")
+	}
+	return nil
 }
 
 // follow waits until a back-fill has ended, and fails if it did. Its progress is shown once its days are
