@@ -176,6 +176,9 @@ func (c *cli) planOf(cmd *cobra.Command, server *client.Client, args []string, e
 	if err := json.Unmarshal(text, &doc); err != nil {
 		return nil, usage(cmd, "%s is no plan: %w", args[0], err)
 	}
+	if doc.Format == 0 && doc.Hash == "" { // some other JSON: as a plan it would do nothing, and that would pass for success
+		return nil, usage(cmd, "%s is no plan: make one with pinflow plan --out FILE", args[0])
+	}
 	return &doc, nil
 }
 

@@ -136,25 +136,35 @@ func (m *metadata) has(a, b string, next []measureMeta) bool {
 	return known(a) && known(b)
 }
 
-// MetadataDiff names what differs between two views' metadata: display_name, measures.posted.format.
-func MetadataDiff(before, after []byte) []string {
+// Changed is something that two views' metadata say differently; "" where one says nothing.
+type Changed struct {
+	Key           string // as in the file: display_name, measures.posted.format
+	Before, After string
+}
+
+// MetadataDiff lists what differs between two views' metadata, by key.
+func MetadataDiff(before, after []byte) []Changed {
 	var x, y map[string]any
 	if json.Unmarshal(before, &x) != nil || json.Unmarshal(after, &y) != nil {
-		return []string{"metadata"}
+		return []Changed{{Key: "metadata"}}
 	}
-	var out []string
+	var out []Changed
 	diff("", byName(x), byName(y), &out)
-	slices.Sort(out)
+	slices.SortFunc(out, func(a, b Changed) int { return strings.Compare(a.Key, b.Key) })
 	return out
 }
 
-// byName makes lists of named things objects.
+// byName makes lists of named things objects, and numbers of microseconds durations.
 func byName(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
 		out := map[string]any{}
 		for k, x := range v {
-			out[strings.TrimSuffix(k, "_us")] = byName(x)
+			name, isTime := strings.CutSuffix(k, "_us")
+			if x = byName(x); isTime {
+				x = durations(x)
+			}
+			out[name] = x
 		}
 		return out
 	case []any:
@@ -172,23 +182,64 @@ func byName(v any) any {
 	return v
 }
 
-func diff(path string, a, b any, out *[]string) {
+func durations(v any) any {
+	switch v := v.(type) {
+	case float64:
+		if v >= Forever {
+			return "forever"
+		}
+		return calendar.Duration(time.Duration(v) * time.Microsecond)
+	case map[string]any:
+		for k, x := range v {
+			v[k] = durations(x)
+		}
+	}
+	return v
+}
+
+func diff(path string, a, b any, out *[]Changed) {
 	x, isX := a.(map[string]any)
 	y, isY := b.(map[string]any)
+	if group := strings.Count(path, ".") == 1; group { // keep, deadline: all of it is new, or goes
+		isX, isY = isX || a == nil && isY, isY || b == nil && isX
+	}
 	if !isX || !isY || strings.Count(path, ".") >= 3 {
 		if !reflect.DeepEqual(a, b) {
-			*out = append(*out, strings.TrimPrefix(path, "."))
+			*out = append(*out, Changed{strings.TrimPrefix(path, "."), said(a), said(b)})
 		}
 		return
 	}
-	for k := range x {
+	for k := range x { // reading nil is no mistake
 		diff(path+"."+k, x[k], y[k], out)
 	}
 	for k := range y {
 		if _, both := x[k]; !both {
-			*out = append(*out, strings.TrimPrefix(path+"."+k, "."))
+			diff(path+"."+k, nil, y[k], out)
 		}
 	}
+}
+
+// said is a value in a line of text.
+func said(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	case map[string]any:
+		text := func(key string) string { s, _ := v[key].(string); return s }
+		if text("type") == typeRatio {
+			return text("numerator") + " / " + text("denominator")
+		}
+		if agg := text("agg"); agg != "" {
+			return agg
+		}
+	}
+	text, err := json.Marshal(v)
+	if err != nil || len(text) > 100 { // tests, say: the file shows them better
+		return "…"
+	}
+	return string(text)
 }
 
 // HistoryFrom is the moment from which a view's metadata wants history, in microseconds.

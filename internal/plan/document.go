@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -9,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/fault"
@@ -43,39 +41,6 @@ type Running struct {
 	Measures int    `json:"measures"`
 	From     string `json:"from,omitempty"` // oldest day of the lake
 	Days     int    `json:"days"`
-}
-
-// Estimate is what filling in a history takes.
-type Estimate struct {
-	Engine string  `json:"engine"`
-	From   string  `json:"from,omitempty"` // first and last day
-	To     string  `json:"to,omitempty"`
-	Days   int     `json:"days"`
-	Rows   int64   `json:"rows"`
-	Bytes  int64   `json:"bytes"`
-	Low    float64 `json:"low_seconds"`
-	High   float64 `json:"high_seconds"`
-}
-
-// Speed is how many rows a second back-fills were measured to fold; 0: never yet.
-type Speed float64
-
-// assumed is the speed before there is a measurement.
-const assumed = 500_000
-
-// SpeedOf measures the back-fills that an engine did.
-func SpeedOf(all []ledger.Backfill, engine string) Speed {
-	var rows, seconds float64
-	for _, b := range all {
-		if b.Engine != cmp.Or(engine, ledger.EngineKernel) {
-			continue
-		}
-		rows, seconds = rows+float64(b.Read), seconds+b.Seconds
-	}
-	if rows < 10_000 || seconds <= 0 {
-		return 0
-	}
-	return Speed(rows / seconds)
 }
 
 // Input is what a document is made of.
@@ -175,7 +140,10 @@ func advised(err *fault.Error, name string, names []string) error {
 // repairs build views anew by the definition that serves.
 func repairs(names []string, snap *ledger.Snapshot) ([]Change, error) {
 	var out []Change
-	for _, name := range names {
+	for i, name := range names {
+		if slices.Contains(names[:i], name) {
+			continue
+		}
 		v := find(snap.Views, func(v ledger.View) bool { return v.Name == name })
 		serving := version(v, ledger.Serving)
 		if serving == nil {
@@ -191,7 +159,7 @@ func repairs(names []string, snap *ledger.Snapshot) ([]Change, error) {
 		}
 		state := ledger.Building
 		out = append(out, Change{
-			compiled: compiled, Category: Rebuild, Stream: v.Stream, View: name, Detail: "a repair: built anew by the definition that serves",
+			compiled: compiled, Category: Rebuild, Stream: v.Stream, View: name, Serves: true, Detail: "a repair: built anew by the definition that serves",
 			change: &ledger.ViewChange{
 				Name: name, Metadata: serving.Metadata, Shown: v.Metadata, Hash: serving.Hash, Definition: serving.Definition, State: state, Anew: true,
 			},
@@ -239,35 +207,6 @@ func (d *Document) running(in Input) {
 	if d.Running.Days = len(names); len(names) > 0 {
 		d.Running.From = slices.Min(names)
 	}
-}
-
-// estimate counts what the lake holds of the days to be filled in.
-func estimate(c *Change, in Input) *Estimate {
-	e := &Estimate{Engine: in.Engine}
-	if e.Engine == "" {
-		e.Engine = ledger.EngineKernel
-	}
-	from := metric.HistoryFrom(c.change.Metadata)
-	for _, d := range in.Days[c.Stream] {
-		at, err := time.Parse(time.DateOnly, d.Day)
-		if err != nil || at.Add(24*time.Hour).UnixMicro() <= from {
-			continue
-		}
-		if e.From == "" {
-			e.From = d.Day
-		}
-		e.To = d.Day
-		e.Days++
-		e.Rows += d.Rows
-		e.Bytes += d.Bytes
-	}
-	speed := float64(in.Speed)
-	if speed == 0 {
-		speed = assumed
-	}
-	seconds := float64(e.Rows)/speed + 0.05*float64(e.Days)
-	e.Low, e.High = seconds*0.8, seconds*1.25+1
-	return e
 }
 
 // sum is the hash of what apply would do.

@@ -66,6 +66,7 @@ type Change struct {
 	Measures   []string  `json:"measures,omitempty"`   // whose numbers change
 	Dashboards []string  `json:"dashboards,omitempty"` // that show them
 	Auto       bool      `json:"auto"`                 // `up` applies it by itself
+	Serves     bool      `json:"serves,omitempty"`     // an older version serves until the new one is filled in
 	Backfill   *Estimate `json:"backfill,omitempty"`
 
 	schema   *event.Stream

@@ -161,10 +161,21 @@ func TestViews(t *testing.T) {
 	}{
 		"same": {},
 		"metadata": {change: func(v *metric.View) { v.DisplayName = "P"; v.Measures[0].Unit = "pins" }, want: "metadata auto=true", check: func(t *testing.T, c *plan.Change, l *ledger.ViewChange) {
-			equal(t, []string{"~ display_name", "~ measures.posted.unit"}, c.Diff)
+			equal(t, []string{"+ display_name: P", "+ measures.posted.unit: pins"}, c.Diff)
+			equal(t, "display_name, measures.posted.unit: at once", c.Detail)
+			equal(t, len("display_name"), c.Line)
 			equal(t, true, l.Definition == nil && l.Shown == nil)
 		}},
-		"ratio":      {change: func(v *metric.View) { v.Measures = v.Measures[:2] }, want: "metadata auto=true"},
+		"ratio": {change: func(v *metric.View) { v.Measures = v.Measures[:2] }, want: "metadata auto=true", check: func(t *testing.T, c *plan.Change, _ *ledger.ViewChange) {
+			equal(t, []string{"- measures.mean: reach / posted"}, c.Diff)
+		}},
+		"keep and format": {change: func(v *metric.View) {
+			v.Keep = map[string]string{"minute": "10d", "day": "forever"}
+			v.Measures[1].Format = "integer"
+		}, want: "metadata auto=true", check: func(t *testing.T, c *plan.Change, _ *ledger.ViewChange) {
+			equal(t, []string{"+ keep.day: forever", "+ keep.minute: 10d", "+ measures.reach.format: integer"}, c.Diff)
+			equal(t, len("keep.day"), c.Line)
+		}},
 		"same again": {change: func(v *metric.View) { v.Measures = append(v.Measures, metric.Measure{Name: "again", Agg: "count"}) }, want: "metadata auto=true"},
 		"filter": {change: filter, want: "rebuild auto=false", check: func(t *testing.T, c *plan.Change, l *ledger.ViewChange) {
 			equal(t, []string{"- filter: (category <> 'x')", "+ filter: (category <> 'y')"}, c.Diff)
@@ -199,6 +210,10 @@ func TestViews(t *testing.T) {
 		"being built":                {change: filter, versions: []ledger.ViewVersion{as(t, ledger.Serving, nil), as(t, ledger.Building, filter)}},
 		"given up": {versions: []ledger.ViewVersion{as(t, ledger.Serving, nil), as(t, ledger.Building, filter)}, want: "rebuild auto=false", check: func(t *testing.T, _ *plan.Change, l *ledger.ViewChange) {
 			equal(t, true, l.Keep && l.Definition == nil)
+		}},
+		"changed while it is built": {change: filter, versions: []ledger.ViewVersion{as(t, ledger.Building, nil)}, want: "rebuild auto=false", check: func(t *testing.T, c *plan.Change, _ *ledger.ViewChange) {
+			equal(t, "filter; what is being built is given up", c.Detail)
+			equal(t, false, c.Serves)
 		}},
 		"dropped before": {versions: []ledger.ViewVersion{as(t, ledger.Dropped, nil)}, want: "add auto=true"},
 	} {
@@ -252,7 +267,7 @@ func made(t *testing.T, in plan.Input) *plan.Document {
 
 func TestText(t *testing.T) {
 	in := input(t, func(v *metric.View) { v.Filter, v.Backfill.From = "category <> 'y'", "2026-01-01" })
-	in.Speed = 2_000_000
+	in.Speed = plan.Speed{Row: 1.0 / 2_000_000, Day: 0.05, Workers: 1}
 	want := `Compared with what is running (1 view, 2 measures, history 2025-12-31 … now, 2 days):
   ~ pins   rebuild   metrics/pins.yaml:6  filter, backfill
       - filter: (category <> 'x')
@@ -286,7 +301,7 @@ func TestDocumentComesBack(t *testing.T) {
 	if err := d.Check(); err != nil {
 		t.Fatal(err)
 	}
-	in.Days, in.Speed = nil, 7 // estimates may differ
+	in.Days, in.Speed = nil, plan.Speed{Row: 7} // estimates may differ
 	if err := d.Stale(made(t, in), in.Snap); err != nil {
 		t.Fatal(err)
 	}

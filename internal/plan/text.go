@@ -80,7 +80,7 @@ func (c *Change) write(b *strings.Builder) {
 		fmt.Fprintf(b, "      affects: %s\n", strings.Join(affects, " · "))
 	}
 	if c.Backfill != nil {
-		fmt.Fprintf(b, "      %s\n", c.Backfill.text(c.Category == Rebuild))
+		fmt.Fprintf(b, "      %s\n", c.Backfill.text(c.Serves))
 	}
 }
 

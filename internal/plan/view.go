@@ -79,8 +79,7 @@ func (v *viewDiff) compare() (bool, error) {
 		return false, nil
 	case v.same(target):
 		out.Category, out.Auto = Metadata, true
-		out.Diff = prefixed("~ ", metric.MetadataDiff(target.Metadata, v.compiled.Metadata()))
-		out.Detail = "names, formats, ratios, keep, deadline or tests: at once"
+		v.metadata(metric.MetadataDiff(target.Metadata, v.compiled.Metadata()))
 	case v.building != nil && v.same(v.serving):
 		out.Category, out.Detail = Rebuild, "back to the version that serves: what is being built is given up"
 		next.Keep = true
@@ -91,6 +90,36 @@ func (v *viewDiff) compare() (bool, error) {
 	}
 	out.change = next
 	return true, v.shown(next)
+}
+
+// metadata says which names, formats, ratios, tiers, deadline or tests differ.
+func (v *viewDiff) metadata(changed []metric.Changed) {
+	var keys []string
+	for _, c := range changed {
+		keys = append(keys, c.Key)
+		v.out.Diff = append(v.out.Diff, said("- ", c.Key, c.Before)...)
+		v.out.Diff = append(v.out.Diff, said("+ ", c.Key, c.After)...)
+	}
+	v.at(keys)
+	v.out.Detail = strings.Join(keys, ", ") + ": at once"
+}
+
+// at notes where the first of the keys stands in the file.
+func (v *viewDiff) at(keys []string) {
+	if len(keys) == 0 {
+		return
+	}
+	v.out.Key = keys[0]
+	if line := v.want.Line(v.path(keys[0])); line > 1 { // what is no longer there has no line
+		v.out.Line = line
+	}
+}
+
+func said(sign, key, text string) []string {
+	if text == "" {
+		return nil
+	}
+	return []string{sign + key + ": " + text}
 }
 
 // define asks for a new version.
@@ -123,15 +152,16 @@ func (v *viewDiff) rebuild(target *ledger.ViewVersion, next *ledger.ViewChange) 
 	}
 	var keys []string
 	out.Diff, keys = diffLines(before, after)
-	if len(keys) > 0 {
-		out.Key = keys[0]
-		out.Line = v.want.Line(v.path(keys[0]))
-	}
+	v.at(keys)
 	out.Measures = v.affected(keys, before)
 	out.Dashboards = v.c.boards(v.want.Name, out.Measures)
 	if out.Detail == "" {
 		out.Detail = strings.Join(keys, ", ")
+		if v.building != nil {
+			out.Detail += "; what is being built is given up"
+		}
 	}
+	out.Serves = v.serving != nil
 	return nil
 }
 
@@ -160,12 +190,7 @@ func diffLines(before, after []metric.Line) (diff, keys []string) {
 			continue
 		}
 		keys = append(keys, l.Key)
-		if was != "" {
-			diff = append(diff, "- "+l.Key+": "+was)
-		}
-		if is != "" {
-			diff = append(diff, "+ "+l.Key+": "+is)
-		}
+		diff = append(append(diff, said("- ", l.Key, was)...), said("+ ", l.Key, is)...)
 	}
 	return diff, keys
 }
@@ -173,9 +198,10 @@ func diffLines(before, after []metric.Line) (diff, keys []string) {
 // path is where a key stands in the file.
 func (v *viewDiff) path(key string) string {
 	list, name, named := strings.Cut(key, ".")
-	if !named {
+	if !named || list != "measures" && list != "dimensions" {
 		return key
 	}
+	name, rest, deeper := strings.Cut(name, ".")
 	i := -1
 	switch list {
 	case "measures":
@@ -186,7 +212,10 @@ func (v *viewDiff) path(key string) string {
 	if i < 0 {
 		return list
 	}
-	return fmt.Sprintf("%s[%d]", list, i)
+	if deeper {
+		rest = "." + rest
+	}
+	return fmt.Sprintf("%s[%d]%s", list, i, rest)
 }
 
 // affected are the measures whose numbers change: all of them unless only measures differ, and the ratios
@@ -213,14 +242,6 @@ func (v *viewDiff) affected(keys []string, before []metric.Line) []string {
 		if ok && v.compiled.Measure(name) == nil && (some == nil || slices.Contains(some, name)) {
 			out = append(out, name)
 		}
-	}
-	return out
-}
-
-func prefixed(prefix string, texts []string) []string {
-	out := make([]string, len(texts))
-	for i, t := range texts {
-		out[i] = prefix + t
 	}
 	return out
 }
