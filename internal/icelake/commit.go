@@ -95,6 +95,16 @@ func (l *Lake) commit(ctx context.Context, in *ledger.Intent, change func(*table
 	if err := change(tbl, tx); err != nil {
 		return lake.Landed{}, fmt.Errorf("preparing commit %d of table %s: %w", in.N, in.Table, err)
 	}
+	if err := tx.SetProperties(marks(in)); err != nil {
+		return lake.Landed{}, fmt.Errorf("preparing commit %d of table %s: %w", in.N, in.Table, err)
+	}
+	_, failed := tx.Commit(ctx)
+	// Look, whatever the answer was: the table is the only truth, and it gives the figures.
+	return l.look(ctx, in, failed)
+}
+
+// marks are the properties that a commit leaves at the table.
+func marks(in *ledger.Intent) iceberg.Properties {
 	props := summary(in)
 	if in.Offsets != nil {
 		props[propOffsets] = formatVector(in.Offsets)
@@ -102,12 +112,8 @@ func (l *Lake) commit(ctx context.Context, in *ledger.Intent, change func(*table
 	if in.Memo != nil {
 		props[propLedger] = string(in.Memo)
 	}
-	if err := tx.SetProperties(props); err != nil {
-		return lake.Landed{}, fmt.Errorf("preparing commit %d of table %s: %w", in.N, in.Table, err)
-	}
-	_, failed := tx.Commit(ctx)
-	// Look, whatever the answer was: the table is the only truth, and it gives the figures.
-	return l.look(ctx, in, failed)
+	props[table.ManifestTargetSizeBytesKey] = strconv.Itoa(manifestBytes)
+	return props
 }
 
 // look reads the table after an attempt to commit and says how it ended.

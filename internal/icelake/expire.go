@@ -3,6 +3,8 @@ package icelake
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
+	"slices"
 	"strings"
 
 	"github.com/apache/iceberg-go"
@@ -58,17 +60,15 @@ func (l *Lake) clean(ctx context.Context, name string, files []string) error {
 	for e := range tbl.Metadata().PreviousFiles() {
 		named[e.MetadataFile] = true
 	}
-	manifests := map[string]iceberg.ManifestFile{}
+	manifests, was, err := l.namedManifests(name, tbl)
+	if err != nil {
+		return err
+	}
 	for _, s := range tbl.Metadata().Snapshots() {
 		named[s.ManifestList] = true
-		list, err := s.Manifests(l.files)
-		if err != nil {
-			return fmt.Errorf("reading manifest list %s: %w", s.ManifestList, err)
-		}
-		for _, m := range list {
-			named[m.FilePath()] = true
-			manifests[m.FilePath()] = m
-		}
+	}
+	for at := range manifests {
+		named[at] = true
 	}
 	var loose []string
 	for _, f := range files {
@@ -76,7 +76,10 @@ func (l *Lake) clean(ctx context.Context, name string, files []string) error {
 			loose = append(loose, f)
 		}
 	}
-	if err := l.cleanData(tbl, loose, manifests); err != nil {
+	if err := l.cleanData(name, tbl, slices.DeleteFunc(slices.Clone(loose), func(at string) bool {
+		m, known := was[at]
+		return !isManifest(at) || known && m.DeletedDataFiles() == 0
+	}), manifests); err != nil {
 		return err
 	}
 	for _, f := range loose {
@@ -87,44 +90,78 @@ func (l *Lake) clean(ctx context.Context, name string, files []string) error {
 	return nil
 }
 
-// cleanData deletes the data files that some manifest marks as deleted, unless a named one holds them.
-func (l *Lake) cleanData(tbl *table.Table, loose []string, named map[string]iceberg.ManifestFile) error {
-	dropped := map[string]bool{}
-	drop := func(e iceberg.ManifestEntry) {
-		if e.Status() == iceberg.EntryStatusDELETED {
-			dropped[e.DataFile().FilePath()] = true
+// namedManifests are the manifests of all snapshots, and those that were known the last time. Lists never
+// change, so each is read once: what an expiry costs does not grow with the snapshots that are kept.
+func (l *Lake) namedManifests(name string, tbl *table.Table) (now, was map[string]iceberg.ManifestFile, err error) {
+	s := l.seenOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lists := map[string][]iceberg.ManifestFile{}
+	now = map[string]iceberg.ManifestFile{}
+	for _, snap := range tbl.Metadata().Snapshots() {
+		list, known := s.lists[snap.ManifestList]
+		if !known {
+			if list, err = snap.Manifests(l.files); err != nil {
+				return nil, nil, fmt.Errorf("reading manifest list %s: %w", snap.ManifestList, err)
+			}
 		}
+		for i, m := range list {
+			if same, known := now[m.FilePath()]; known {
+				list[i] = same // lists share what they name
+			} else {
+				now[m.FilePath()] = m
+			}
+		}
+		lists[snap.ManifestList] = list
 	}
+	was, s.lists, s.named = s.named, lists, now
+	return now, was, nil
+}
+
+// cleanData deletes the data files that some manifest marks as deleted, unless a named one holds them.
+// loose are manifests that none names any more.
+func (l *Lake) cleanData(name string, tbl *table.Table, loose []string, named map[string]iceberg.ManifestFile) error {
+	dropped := map[string]bool{}
 	for _, at := range loose {
-		if !isManifest(at) {
-			continue
-		}
-		if err := l.entries(at, drop); err != nil {
+		gone, err := l.deletedBy(at)
+		if err != nil {
 			// A torn file that a crash left: it never was part of the table.
 			l.log.Info("skipping an unreadable manifest", "path", at, "error", err)
 		}
+		for _, file := range gone {
+			dropped[file] = true
+		}
 	}
-	for _, m := range named { // appends carry them on until they are merged
+	s := l.seenOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := map[string][]string{}
+	for at, m := range named { // appends carry them on until they are merged
 		if m.DeletedDataFiles() == 0 {
 			continue
 		}
-		if err := l.entries(m.FilePath(), drop); err != nil {
-			return fmt.Errorf("reading manifest %s: %w", m.FilePath(), err)
+		gone, known := s.gone[at]
+		if !known {
+			var err error
+			if gone, err = l.deletedBy(at); err != nil {
+				return fmt.Errorf("reading manifest %s: %w", at, err)
+			}
+		}
+		now[at] = gone
+		for _, file := range gone {
+			dropped[file] = true
 		}
 	}
+	s.gone = now
 	if len(dropped) == 0 {
 		return nil
 	}
-	for _, m := range named {
-		for e, err := range m.Entries(l.files, true) {
-			if err != nil {
-				return fmt.Errorf("reading manifest %s: %w", m.FilePath(), err)
-			}
-			delete(dropped, e.DataFile().FilePath())
-		}
+	live, err := l.liveIn(s, named)
+	if err != nil {
+		return err
 	}
 	for at := range dropped {
-		if !strings.HasPrefix(at, tbl.Location()+"/data/") {
+		if live[nameSum(at)] || !strings.HasPrefix(at, tbl.Location()+"/data/") {
 			continue
 		}
 		if err := l.files.Remove(at); err != nil {
@@ -134,30 +171,58 @@ func (l *Lake) cleanData(tbl *table.Table, loose []string, named map[string]iceb
 	return nil
 }
 
+// liveIn are the sums of the names of all files that live in named manifests: of two names with the same sum
+// one may stay longer than it has to. Only what is new is read.
+func (l *Lake) liveIn(s *seen, named map[string]iceberg.ManifestFile) (map[uint64]bool, error) {
+	now, all := map[string][]uint64{}, map[uint64]bool{}
+	for at, m := range named {
+		sums, known := s.live[at]
+		if !known {
+			err := l.eachEntry(m, func(file string) { sums = append(sums, nameSum(file)) })
+			if err != nil {
+				return nil, err
+			}
+		}
+		now[at] = sums
+		for _, x := range sums {
+			all[x] = true
+		}
+	}
+	s.live = now
+	return all, nil
+}
+
+var nameSeed = maphash.MakeSeed()
+
+func nameSum(name string) uint64 { return maphash.String(nameSeed, name) }
+
 // isManifest tells a manifest from a manifest list and a metadata file by its name.
 func isManifest(at string) bool {
 	name := at[strings.LastIndexByte(at, '/')+1:]
 	return strings.HasSuffix(name, ".avro") && !strings.HasPrefix(name, "snap-")
 }
 
-// entries shows the entries of a manifest that no list names any more.
-func (l *Lake) entries(at string, fn func(iceberg.ManifestEntry)) error {
+// deletedBy are the files that a manifest marks as deleted, whether or not a list names it.
+func (l *Lake) deletedBy(at string) ([]string, error) {
 	f, err := l.files.Open(at)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	m := iceberg.NewManifestFile(formatVersion, at, info.Size(), 0, 0).Build()
 	all, err := iceberg.ReadManifest(m, f, false)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var gone []string
 	for _, e := range all {
-		fn(e)
+		if e.Status() == iceberg.EntryStatusDELETED {
+			gone = append(gone, e.DataFile().FilePath())
+		}
 	}
-	return nil
+	return gone, nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/pinflow/pinflow/internal/fault"
 )
@@ -26,6 +27,9 @@ type Lake struct {
 	files storage
 	log   *slog.Logger
 	close func()
+
+	mu   sync.Mutex
+	seen map[string]*seen // by table
 }
 
 // Open opens the lake, or makes an empty one. fault.Config lake_moved: the tables were written under
@@ -71,7 +75,7 @@ func open(ctx context.Context, cfg Config, os fileSystem) (*Lake, error) {
 				WithAdvice("make %s writable or set lake.warehouse to another folder", dir)
 		}
 	}
-	l := &Lake{log: cfg.Log, files: w.files, close: w.close}
+	l := &Lake{log: cfg.Log, files: w.files, close: w.close, seen: map[string]*seen{}}
 	if l.cat, err = openCatalog(ctx, at, l.files, w.uri); err != nil {
 		return nil, errors.Join(err, w.closed())
 	}

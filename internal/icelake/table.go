@@ -3,6 +3,7 @@ package icelake
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
@@ -22,6 +23,11 @@ const (
 	propLedger  = "pinflow.ledger"     // JSON: ledger.Memo
 	propSchemas = "pinflow.schemas"    // JSON: the stream's schema versions
 )
+
+// manifestBytes is the size up to which manifests are merged: what the newest of them hold is written anew
+// every 20 commits, so a commit costs the less the smaller they are; a list of a million files names
+// some hundreds.
+const manifestBytes = 1 << 20
 
 // bloomEnabled is the property that gives files a bloom filter of event ids.
 const bloomEnabled = table.ParquetBloomFilterColumnEnabledKeyPrefix + "." + event.ColumnEventID
@@ -96,6 +102,7 @@ func propertiesOf(t lake.Table) iceberg.Properties {
 		table.PropertyFormatVersion:               "2",
 		table.ManifestMergeEnabledKey:             "true",
 		table.ManifestMinMergeCountKey:            "20",
+		table.ManifestTargetSizeBytesKey:          strconv.Itoa(manifestBytes),
 		table.MetadataDeleteAfterCommitEnabledKey: "true",
 		table.MetadataPreviousVersionsMaxKey:      "100",
 		table.ParquetCompressionKey:               "zstd",
