@@ -38,8 +38,8 @@ func child(ctx context.Context, what string, args []string) error {
 		return childSeed(ctx, args[0], args[1], args[2], args[3])
 	case what == "fill" && len(args) == 4:
 		return tell(childFill(ctx, args[0], args[1], args[2], args[3]))
-	case what == "commits" && len(args) == 2:
-		return tell(childCommits(ctx, args[0], args[1]))
+	case what == "commits" && len(args) == 5:
+		return tell(childCommits(ctx, args[0], args[1], args[2], args[3], args[4]))
 	}
 	return fmt.Errorf("no child %q with %d arguments", what, len(args))
 }
@@ -47,6 +47,7 @@ func child(ctx context.Context, what string, args []string) error {
 // told is a figure on its way from a child.
 type told struct {
 	Name   string
+	At     string
 	Value  float64
 	Unit   string
 	Target float64
@@ -60,7 +61,7 @@ func tell(figures []figure, err error) error {
 	}
 	out := make([]told, len(figures))
 	for i, f := range figures {
-		out[i] = told{f.name, f.value, f.unit, f.target, f.atMost}
+		out[i] = told{f.name, f.at, f.value, f.unit, f.target, f.atMost}
 	}
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
@@ -79,7 +80,7 @@ func (e *env) inChild(ctx context.Context, self string, args ...string) ([]figur
 	}
 	figures := make([]figure, len(got))
 	for i, f := range got {
-		figures[i] = figure{f.Name, f.Value, f.Unit, f.Target, f.AtMost}
+		figures[i] = figure{f.Name, f.At, f.Value, f.Unit, f.Target, f.AtMost}
 	}
 	return figures, nil
 }

@@ -38,6 +38,8 @@ type scale struct {
 	sample  int           // events that are given to what is too slow for all
 	rate    float64       // events a second of a steady load (beside)
 	seconds time.Duration // how long such a load lasts
+	commits int           // to one table, which bring so many
+	files   int           // (commits)
 }
 
 // env is what a run is given.
@@ -82,6 +84,8 @@ func main() {
 	flag.IntVar(&o.sample, "sample", 5000, "events for the consumer that stores each by itself, of batch")
 	flag.Float64Var(&o.rate, "rate", 20_000, "events a second beside a back-fill, of beside")
 	flag.DurationVar(&o.seconds, "for", 20*time.Second, "how long a steady load lasts, of live and beside")
+	flag.IntVar(&o.commits, "commits", 2000, "commits to one table, of commits")
+	flag.IntVar(&o.files, "files", 10_000, "data files that they bring, of commits")
 	flag.Parse()
 	if err := run(ctx, o, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -149,7 +153,7 @@ func choose(names []string) ([]bench, error) {
 }
 
 // longest is when a run is given up.
-const longest = 30 * time.Minute
+const longest = 3 * time.Hour
 
 // repeat runs a bench so many times and folds its figures.
 func repeat(ctx context.Context, o options, root string, b bench) (*section, error) {

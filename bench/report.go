@@ -15,6 +15,7 @@ import (
 // figure is one number of one run. Target 0: none. atMost: smaller is better.
 type figure struct {
 	name   string
+	at     string // the point of a curve that it belongs to; "": none
 	value  float64
 	unit   string
 	target float64
@@ -22,11 +23,11 @@ type figure struct {
 }
 
 func least(name string, v float64, unit string, target float64) figure {
-	return figure{name, v, unit, target, false}
+	return figure{name: name, value: v, unit: unit, target: target}
 }
 
 func most(name string, v float64, unit string, target float64) figure {
-	return figure{name, v, unit, target, true}
+	return figure{name: name, value: v, unit: unit, target: target, atMost: true}
 }
 
 func fact(name string, v float64, unit string) figure {
@@ -47,7 +48,7 @@ func (s *section) add(figures []figure) {
 		s.values, s.figures = map[string][]float64{}, figures
 	}
 	for _, f := range figures {
-		s.values[f.name] = append(s.values[f.name], f.value)
+		s.values[f.at+f.name] = append(s.values[f.at+f.name], f.value)
 	}
 }
 
@@ -58,6 +59,9 @@ func (s *section) markdown() string {
 	fmt.Fprintf(&b, "`go run ./bench %s` · %s · commit %s · %s · load at start %s\n\n", s.name, s.at.UTC().Format("2006-01-02 15:04 UTC"), s.commit, s.cpu, s.load)
 	fmt.Fprintf(&b, "| figure | median | unit | target | | runs |\n|---|---:|---|---:|---|---|\n")
 	for _, f := range s.figures {
+		if f.at != "" {
+			continue
+		}
 		runs := s.values[f.name]
 		m := median(runs)
 		target, verdict := "", ""
@@ -76,7 +80,31 @@ func (s *section) markdown() string {
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", f.name, number(m), f.unit, target, verdict, strings.Join(texts, " · "))
 	}
+	b.WriteString(s.curve())
 	return b.String()
+}
+
+// curve is a table of the figures that belong to points, a line each, medians of the runs; "" without such.
+func (s *section) curve() string {
+	var b, head strings.Builder
+	at, columns := "", 0
+	for _, f := range s.figures {
+		if f.at == "" {
+			continue
+		}
+		if f.at != at {
+			fmt.Fprintf(&b, "\n| %s |", f.at)
+			at, columns = f.at, 0
+		}
+		if columns++; strings.Count(head.String(), "|") < columns {
+			fmt.Fprintf(&head, " %s |", strings.TrimSpace(f.name+" "+f.unit))
+		}
+		fmt.Fprintf(&b, " %s |", number(median(s.values[f.at+f.name])))
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return "\n| |" + head.String() + "\n|---|" + strings.Repeat("---:|", strings.Count(head.String(), "|")) + b.String() + "\n"
 }
 
 // number has three or four digits that say something, in groups of three.

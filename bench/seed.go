@@ -36,6 +36,7 @@ func seedDays(rows int) int { return max(1, (rows+seedRows-1)/seedRows) }
 type stores struct {
 	ledger *sqlledger.DB
 	lake   *icelake.Lake
+	data   string
 }
 
 // openStores opens what `up` made. warehouse "": in the data folder; s3://: on the server of s3At.
@@ -52,7 +53,7 @@ func openStores(ctx context.Context, data, warehouse string) (*stores, error) {
 	if err != nil {
 		return nil, errors.Join(err, led.Close())
 	}
-	return &stores{ledger: led, lake: l}, nil
+	return &stores{ledger: led, lake: l, data: data}, nil
 }
 
 func (s *stores) close() error { return errors.Join(s.lake.Close(), s.ledger.Close()) }
