@@ -95,7 +95,7 @@ func (l *Lake) commit(ctx context.Context, in *ledger.Intent, change func(*table
 	if err := change(tbl, tx); err != nil {
 		return lake.Landed{}, fmt.Errorf("preparing commit %d of table %s: %w", in.N, in.Table, err)
 	}
-	if err := tx.SetProperties(marks(in)); err != nil {
+	if err := tx.SetProperties(l.marks(in)); err != nil {
 		return lake.Landed{}, fmt.Errorf("preparing commit %d of table %s: %w", in.N, in.Table, err)
 	}
 	_, failed := tx.Commit(ctx)
@@ -104,7 +104,7 @@ func (l *Lake) commit(ctx context.Context, in *ledger.Intent, change func(*table
 }
 
 // marks are the properties that a commit leaves at the table.
-func marks(in *ledger.Intent) iceberg.Properties {
+func (l *Lake) marks(in *ledger.Intent) iceberg.Properties {
 	props := summary(in)
 	if in.Offsets != nil {
 		props[propOffsets] = formatVector(in.Offsets)
@@ -112,7 +112,7 @@ func marks(in *ledger.Intent) iceberg.Properties {
 	if in.Memo != nil {
 		props[propLedger] = string(in.Memo)
 	}
-	props[table.ManifestTargetSizeBytesKey] = strconv.Itoa(manifestBytes)
+	props[table.ManifestTargetSizeBytesKey] = strconv.FormatInt(l.manifestBytes, 10) // of older tables, too
 	return props
 }
 

@@ -28,6 +28,8 @@ type Lake struct {
 	log   *slog.Logger
 	close func()
 
+	manifestBytes int64 // up to which manifests are merged
+
 	mu   sync.Mutex
 	seen map[string]*seen // by table
 }
@@ -75,7 +77,7 @@ func open(ctx context.Context, cfg Config, os fileSystem) (*Lake, error) {
 				WithAdvice("make %s writable or set lake.warehouse to another folder", dir)
 		}
 	}
-	l := &Lake{log: cfg.Log, files: w.files, close: w.close, seen: map[string]*seen{}}
+	l := &Lake{log: cfg.Log, files: w.files, close: w.close, manifestBytes: manifestBytes, seen: map[string]*seen{}}
 	if l.cat, err = openCatalog(ctx, at, l.files, w.uri); err != nil {
 		return nil, errors.Join(err, w.closed())
 	}

@@ -45,7 +45,7 @@ func (l *Lake) Replace(ctx context.Context, in *ledger.Intent, r *lake.Rewrite) 
 	}, []table.Update{
 		table.NewAddSnapshotUpdate(snap),
 		table.NewSetSnapshotRefUpdate(table.MainBranch, snap.SnapshotID, table.BranchRef, 0, 0, 0),
-		table.NewSetPropertiesUpdate(marks(in)),
+		table.NewSetPropertiesUpdate(l.marks(in)),
 	})
 	return l.look(ctx, in, failed)
 }
@@ -149,7 +149,7 @@ func (w *snapshotWriter) add(df iceberg.DataFile) error {
 
 // without takes a manifest up, and marks its entries of the inputs as deleted: so many.
 func (w *snapshotWriter) without(m iceberg.ManifestFile, inputs map[string]bool) (int, error) {
-	if w.took > 0 && w.took+m.Length() > manifestBytes {
+	if w.took > 0 && w.took+m.Length() > w.l.manifestBytes {
 		if err := w.end(); err != nil {
 			return 0, err
 		}

@@ -159,12 +159,12 @@ type Retention struct {
 type Shape struct {
 	Target   int64 // bytes of a file that is left alone
 	MinFiles int   // as many small files of a day and size class are worth a rewrite
-	MaxBytes int   // columns of a rewrite, which are held in memory
+	MaxBytes int   // columns of a rewrite that are held in memory and sorted together
 }
 
 // DefaultShape merges the small files of a day by eights, up to 16 MiB.
 func DefaultShape() Shape {
-	return Shape{Target: 16 << 20, MinFiles: 8, MaxBytes: 128 << 20}
+	return Shape{Target: 16 << 20, MinFiles: 8, MaxBytes: 32 << 20}
 }
 
 // Rewrite is data files that hold the rows of others, waiting for the commit that puts them in their place.
