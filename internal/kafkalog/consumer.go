@@ -56,12 +56,14 @@ type Consumer struct {
 	pending error // of the handler
 
 	records [][]event.Record // what the last Poll returned; its memory is the next one's
+	fetched []*kgo.Record    // what that shares memory with
 }
 
 // NewConsumer joins the group in the background; Poll drives it.
 func NewConsumer(cfg Config, group string, topics []string, h Handler, log *slog.Logger) (*Consumer, error) {
 	cfg.setDefaults()
 	c := &Consumer{h: h, log: log, starts: make(map[TP]int64), next: make(map[TP]int64)}
+	spare := newPool()
 	opts := append(fetchOptions(),
 		kgo.ConsumerGroup(group),
 		kgo.ConsumeTopics(topics...),
@@ -75,6 +77,8 @@ func NewConsumer(cfg Config, group string, topics []string, h Handler, log *slog
 		kgo.OnPartitionsRevoked(c.taken(h.Revoked)),
 		kgo.OnPartitionsLost(c.taken(h.Lost)),
 		kgo.AdjustFetchOffsetsFn(c.adjust),
+		kgo.WithPools(spare),
+		kgo.WithHooks(spare),
 	)
 	if cfg.Instance != "" {
 		opts = append(opts, kgo.InstanceID(cfg.Instance))
@@ -85,7 +89,7 @@ func NewConsumer(cfg Config, group string, topics []string, h Handler, log *slog
 }
 
 func fetchOptions() []kgo.Opt {
-	const most = 4 << 20 // as it comes over the wire, where it is packed; some answers are held at once
+	const most = 2 << 20 // as it comes over the wire, where it is packed; some answers are held at once
 	return []kgo.Opt{
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(),
@@ -169,6 +173,11 @@ func (c *Consumer) Poll(ctx context.Context, maxRecords int) ([]Fetch, error) {
 	for _, r := range c.records {
 		clear(r) // a quiet topic must not keep the last answers of the broker in memory
 	}
+	for _, r := range c.fetched {
+		r.Recycle()
+	}
+	clear(c.fetched)
+	c.fetched = c.fetched[:0]
 	for {
 		polled := c.cl.PollRecords(ctx, maxRecords)
 		if err := c.failed(polled); err != nil {
@@ -222,6 +231,7 @@ func (c *Consumer) fetches(polled kgo.Fetches) []Fetch {
 	polled.EachPartition(func(p kgo.FetchTopicPartition) {
 		tp := TP{p.Topic, p.Partition}
 		from, ok := c.next[tp]
+		c.fetched = append(c.fetched, p.Records...)
 		if !ok || len(p.Records) == 0 {
 			return
 		}
