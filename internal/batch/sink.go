@@ -4,8 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/intake"
@@ -30,8 +34,7 @@ var _ intake.Sink = (*sink)(nil)
 // feed is what is held of a stream.
 type feed struct {
 	stream *intake.Stream
-	lanes  map[int32]*lane // by schema version
-	dead   letters
+	shards []*shard
 	tables bool // they are there
 
 	// Of a flush that has to be tried again:
@@ -41,6 +44,20 @@ type feed struct {
 	write  int64 // the open write that they are for; 0: none
 	added  int   // so many of staged are in it
 }
+
+// shard is a part of what is held. Each is filled by a goroutine of its own, so that all cores decode.
+type shard struct {
+	lanes map[int32]*lane // by schema version
+	dead  letters
+}
+
+// Bounds of work in parallel: a goroutine is worth it for so many records, and a file of its own for so
+// many bytes of columns, lest the lake fill with small ones.
+const (
+	maxShards    = 4
+	shardRecords = 256
+	shardBytes   = 8 << 20
+)
 
 // lane decodes under one schema version.
 type lane struct {
@@ -63,9 +80,13 @@ func newSink(cfg Config, log *slog.Logger, m *Metrics, store Store, files Files)
 func (s *sink) Catalogue(c *intake.Catalogue) error {
 	s.streams = map[string]*feed{}
 	for _, name := range c.Names() {
-		f := &feed{stream: c.Stream(name), lanes: map[int32]*lane{}}
-		for _, schema := range f.stream.Schemas {
-			f.lanes[schema.Version] = &lane{schema: schema, columns: lake.Columns(schema), decoder: schema.NewDecoder(nil)}
+		f := &feed{stream: c.Stream(name)}
+		for range min(runtime.GOMAXPROCS(0), maxShards) {
+			sh := &shard{lanes: map[int32]*lane{}}
+			for _, schema := range f.stream.Schemas {
+				sh.lanes[schema.Version] = &lane{schema: schema, columns: lake.Columns(schema), decoder: schema.NewDecoder(nil)}
+			}
+			f.shards = append(f.shards, sh)
 		}
 		s.streams[name] = f
 	}
@@ -77,11 +98,29 @@ func (s *sink) Add(_ context.Context, sl *intake.Slice) error {
 	if s.since.IsZero() {
 		s.since = time.Now()
 	}
-	p, f := sl.P, s.streams[sl.P.Stream.Name]
+	f := s.streams[sl.P.Stream.Name]
 	f.ready = false
+	n := len(sl.Records)
+	parts := max(1, min(len(f.shards), n/shardRecords))
+	var counts [maxShards]ledger.Counts
+	var others sync.WaitGroup
+	for i := 1; i < parts; i++ {
+		others.Go(func() { counts[i] = f.shards[i].add(sl, n*i/parts, n*(i+1)/parts) })
+	}
+	counts[0] = f.shards[0].add(sl, 0, n/parts)
+	others.Wait()
+	for _, c := range counts {
+		sl.P.Counts = sl.P.Counts.Add(c)
+	}
+	return nil
+}
+
+// add judges the records [from, to) of a slice and says how many were what.
+func (sh *shard) add(sl *intake.Slice, from, to int) (c ledger.Counts) {
+	p := sl.P
 	var l *lane
 	until := int64(0)
-	for i := range sl.Records {
+	for i := from; i < to; i++ {
 		r := &sl.Records[i]
 		if sl.Duplicate[i] {
 			continue
@@ -89,7 +128,7 @@ func (s *sink) Add(_ context.Context, sl *intake.Slice) error {
 		if l == nil || r.Offset >= until {
 			var schema *event.Schema
 			schema, until = p.Stream.SchemaAt(p.Key, r.Offset)
-			l = f.lanes[schema.Version]
+			l = sh.lanes[schema.Version]
 		}
 		v := event.Verdict{Code: r.Reason, Path: r.Path, Message: r.Message}
 		if !p.Dead {
@@ -98,13 +137,13 @@ func (s *sink) Add(_ context.Context, sl *intake.Slice) error {
 			v.Code = "unknown" // another producer wrote to the dead log
 		}
 		if v.Dead() {
-			f.dead.add(p.Stream.Name, r, v, l.schema.Version)
-			p.Counts.Dead++
+			sh.dead.add(p.Stream.Name, r, v, l.schema.Version)
+			c.Dead++
 		} else {
-			p.Counts.Rows++
+			c.Rows++
 		}
 	}
-	return nil
+	return c
 }
 
 // FlushBy is when the interval ends, or at once when memory is short.
@@ -114,9 +153,8 @@ func (s *sink) FlushBy() time.Time {
 	}
 	held := 0
 	for _, f := range s.streams {
-		held += f.dead.bytes()
-		for _, l := range f.lanes {
-			held += l.decoder.Bytes()
+		for _, sh := range f.shards {
+			held += sh.bytes()
 		}
 	}
 	if held > s.cfg.MaxBytes {
@@ -194,8 +232,8 @@ func (s *sink) tell(ctx context.Context, f *feed) ([]ledger.LakeFile, error) {
 // write comes first: a file on the disk is then never older than the write it is for, so that one
 // which nothing names, older than every open write, can be known to be a leftover.
 func (s *sink) stage(ctx context.Context, f *feed, w ledger.Write) error {
-	blocks := f.blocks()
-	if f.ready || len(blocks) == 0 && f.dead.block.N == 0 {
+	jobs := f.jobs()
+	if f.ready || len(jobs) == 0 {
 		return nil // there may be moves of duplicates and gaps alone
 	}
 	s.discard(ctx, f)
@@ -209,22 +247,53 @@ func (s *sink) stage(ctx context.Context, f *feed, w ledger.Write) error {
 	if err := s.ensure(ctx, f); err != nil {
 		return err
 	}
-	if f.dead.block.N > 0 {
-		files, err := s.files.Stage(ctx, ledger.DeadLetters, []lake.Block{f.dead.block})
-		if err != nil {
-			return err
-		}
-		f.staged = files
+	files := make([][]ledger.LakeFile, len(jobs))
+	all, ctx := errgroup.WithContext(ctx)
+	for i, each := range jobs {
+		all.Go(func() error {
+			for _, j := range each {
+				more, err := s.files.Stage(ctx, j.table, j.blocks)
+				if err != nil {
+					return err
+				}
+				files[i] = append(files[i], more...)
+			}
+			return nil
+		})
 	}
-	if len(blocks) > 0 {
-		files, err := s.files.Stage(ctx, f.stream.Name, blocks)
-		if err != nil {
-			return err
+	err := all.Wait()
+	f.staged = slices.Concat(files...) // those of a failed try are discarded by the next
+	f.ready = err == nil
+	return err
+}
+
+// job is rows of a table that become files of their own.
+type job struct {
+	table  string
+	blocks []lake.Block
+}
+
+// jobs is what has to be put into files: in a list one after the other, the lists at once. Only a shard
+// with many rows gets files of its own.
+func (f *feed) jobs() [][]job {
+	letters, rows := job{table: ledger.DeadLetters}, job{table: f.stream.Name}
+	var lists [][]job
+	for _, sh := range f.shards {
+		if sh.dead.block.N > 0 {
+			letters.blocks = append(letters.blocks, sh.dead.block)
 		}
-		f.staged = append(f.staged, files...)
+		blocks := sh.blocks(f.stream.Schemas)
+		if sh.bytes() >= shardBytes {
+			lists = append(lists, []job{{f.stream.Name, blocks}})
+		} else {
+			rows.blocks = append(rows.blocks, blocks...)
+		}
 	}
-	f.ready = true
-	return nil
+	few := slices.DeleteFunc([]job{letters, rows}, func(j job) bool { return len(j.blocks) == 0 })
+	if len(few) > 0 {
+		lists = append(lists, few)
+	}
+	return lists
 }
 
 // ensure makes the stream's tables unless they are there.
@@ -258,10 +327,10 @@ func (s *sink) discard(ctx context.Context, f *feed) {
 
 func (f *feed) forget() { f.staged, f.ready, f.told, f.write, f.added = nil, false, false, 0, 0 }
 
-func (f *feed) blocks() []lake.Block {
+func (sh *shard) blocks(schemas []*event.Schema) []lake.Block {
 	var blocks []lake.Block
-	for _, schema := range f.stream.Schemas {
-		l := f.lanes[schema.Version]
+	for _, schema := range schemas {
+		l := sh.lanes[schema.Version]
 		if rows := l.decoder.Rows(); rows.N > 0 {
 			blocks = append(blocks, lake.Block{Columns: l.columns, N: rows.N, Cols: rows.Cols})
 		}
@@ -269,12 +338,23 @@ func (f *feed) blocks() []lake.Block {
 	return blocks
 }
 
+// bytes is about how much memory the rows and letters take.
+func (sh *shard) bytes() int {
+	held := sh.dead.bytes()
+	for _, l := range sh.lanes {
+		held += l.decoder.Bytes()
+	}
+	return held
+}
+
 // reset forgets what is held.
 func (f *feed) reset() {
 	f.forget()
-	f.dead.reset()
-	for _, l := range f.lanes {
-		l.decoder.Reset()
+	for _, sh := range f.shards {
+		sh.dead.reset()
+		for _, l := range sh.lanes {
+			l.decoder.Reset()
+		}
 	}
 }
 
