@@ -18,6 +18,7 @@ import (
 type table struct {
 	f      *File
 	in     io.Closer
+	part   *part
 	rows   *csv.Reader
 	keys   [][]byte // `"name":` of each column; nil: not a member
 	id     int      // column of the event id that pinflow gave, of the received time; -1: none
@@ -26,13 +27,14 @@ type table struct {
 }
 
 func openCSV(f *File, in io.Closer, text io.Reader, comma rune) (*table, error) {
-	b := bufio.NewReaderSize(text, 1<<20)
+	p := &part{f: f, in: text, left: maxLine}
+	b := bufio.NewReaderSize(p, 1<<20)
 	if head, err := b.Peek(3); err == nil && string(head) == "\xef\xbb\xbf" {
 		if _, err := b.Discard(3); err != nil {
 			return nil, errors.Join(f.failed(err), in.Close())
 		}
 	}
-	t := &table{f: f, in: in, rows: csv.NewReader(b), id: -1, got: -1}
+	t := &table{f: f, in: in, part: p, rows: csv.NewReader(b), id: -1, got: -1}
 	t.rows.Comma, t.rows.ReuseRecord = comma, true
 	if err := t.header(); err != nil {
 		return nil, errors.Join(err, in.Close())
@@ -51,6 +53,10 @@ func (t *table) header() error {
 	if slices.Contains(names, event.ColumnExtra) && slices.Contains(names, event.ColumnSchema) {
 		return bad(t.f.Path, 1, "was exported by pinflow as CSV, which does not give the events back").
 			WithAdvice("export the day as jsonl or parquet and import that")
+	}
+	if len(names) == 1 && strings.ContainsAny(names[0], ";\t|") {
+		return bad(t.f.Path, 1, "is not separated by %q: its only column would be %.40q", t.rows.Comma, names[0]).
+			WithAdvice("of tabs: --format tsv; of others convert the file")
 	}
 	for i, name := range names {
 		if slices.Index(names, name) < i {
@@ -75,6 +81,7 @@ func (t *table) header() error {
 }
 
 func (t *table) next() (row, error) {
+	t.part.left = maxLine
 	values, err := t.rows.Read()
 	if err != nil {
 		return row{}, t.failed(err)
@@ -107,6 +114,22 @@ func (t *table) next() (row, error) {
 	t.buffer = append(b, '}')
 	x.value = t.buffer
 	return x, nil
+}
+
+// part lets a row be only so long: a quote that is never closed would take the whole file into memory.
+type part struct {
+	f    *File
+	in   io.Reader
+	left int
+}
+
+func (p *part) Read(b []byte) (int, error) {
+	if p.left <= 0 {
+		return 0, bad(p.f.Path, 0, "has a row of more than %d MiB", maxLine>>20).WithAdvice("a quote may be open: each \" within a value is written as \"\"")
+	}
+	n, err := p.in.Read(b)
+	p.left -= n
+	return n, err
 }
 
 // texts makes sure that what is read is text: what is not would become other text unnoticed.

@@ -134,9 +134,10 @@ func (f *File) countRows(ctx context.Context, r reader, most int) error {
 			return bad(f.Path, f.Rows+1, "row %d has %d bytes, an event may have %d", f.Rows+1, len(x.value), most).
 				WithAdvice("take it out, or raise limits.event")
 		}
-		if f.Rows == 0 && f.Format == JSONL && !bytes.HasPrefix(bytes.TrimSpace(x.value), []byte("{")) {
+		if begin := bytes.TrimSpace(x.value); f.Rows == 0 && f.Format == JSONL && (!bytes.HasPrefix(begin, []byte("{")) || len(begin) == 1) {
 			return bad(f.Path, 1, "is not JSON Lines: it begins with %.20q", x.value).
-				WithAdvice("one JSON object a line; of an array: jq -c '.[]' FILE; of another format: --format %s", strings.Join(Formats()[1:], "|"))
+				WithAdvice("one JSON object a line; of objects over several lines: jq -c . FILE; of an array: jq -c '.[]' FILE; of another format: --format %s",
+					strings.Join(Formats()[1:], "|"))
 		}
 		f.Rows++
 	}

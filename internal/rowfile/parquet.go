@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -142,9 +140,11 @@ type foreign struct {
 	in     *file.Reader
 	groups pqarrow.RecordReader
 	keys   [][]byte
+	values []values
 	id     int
 	got    int
 	batch  arrow.RecordBatch
+	gone   int64 // rows of batches before
 	at     int64
 	line   []byte
 }
@@ -171,6 +171,7 @@ func openForeign(f *File, in *file.Reader) (*foreign, error) {
 			return nil, f.failed(err)
 		}
 		r.keys = append(r.keys, append(key, ':'))
+		r.values = append(r.values, valuesOf(&files.Manifest.Fields[i], in.MetaData().Schema))
 	}
 	return r, nil
 }
@@ -182,6 +183,9 @@ func (r *foreign) next() (row, error) {
 				return row{}, r.f.failed(err)
 			}
 			return row{}, io.EOF
+		}
+		if r.batch != nil {
+			r.gone += r.batch.NumRows()
 		}
 		r.batch, r.at = r.groups.RecordBatch(), 0
 	}
@@ -203,44 +207,17 @@ func (r *foreign) next() (row, error) {
 				continue
 			}
 		}
-		text, err := json.Marshal(valueOf(column, i))
-		if err != nil {
-			return row{}, bad(r.f.Path, 0, "column %s: %w", r.batch.ColumnName(c), err)
-		}
 		if len(b) > 1 {
 			b = append(b, ',')
 		}
-		b = append(append(b, r.keys[c]...), text...)
+		var err error
+		if b, err = r.values[c].append(append(b, r.keys[c]...), column, i); err != nil {
+			return row{}, bad(r.f.Path, 0, "row %d, column %s: %w", r.gone+r.at, r.batch.ColumnName(c), err)
+		}
 	}
 	r.line = append(b, '}')
 	x.value = r.line
 	return x, nil
-}
-
-func momentIn(t *array.Timestamp, i int) time.Time {
-	return t.Value(i).ToTime(t.DataType().(*arrow.TimestampType).Unit)
-}
-
-// valueOf is a value as JSON has it: times in RFC 3339, a number that is none is null.
-func valueOf(column arrow.Array, i int) any {
-	switch c := column.(type) {
-	case *array.Timestamp:
-		return momentIn(c, i).UTC().Format(time.RFC3339Nano)
-	case *array.Float64:
-		return number(c.Value(i))
-	case *array.Float32:
-		return number(float64(c.Value(i)))
-	case array.ExtensionArray:
-		return valueOf(c.Storage(), i)
-	}
-	return column.GetOneForMarshal(i)
-}
-
-func number(v float64) any {
-	if math.IsNaN(v) || math.IsInf(v, 0) {
-		return nil
-	}
-	return v
 }
 
 func (r *foreign) skip(rows int64) error { return skipRows(r, rows) }

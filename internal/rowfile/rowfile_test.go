@@ -117,11 +117,11 @@ func records(t *testing.T, l *Log, from int64, most int) []event.Record {
 	return all
 }
 
-func values(all []event.Record) (texts []string) {
+func texts(all []event.Record) (out []string) {
 	for _, r := range all {
-		texts = append(texts, string(r.Value))
+		out = append(out, string(r.Value))
 	}
-	return texts
+	return out
 }
 
 var packers = map[string]func(io.Writer) io.WriteCloser{
@@ -177,7 +177,7 @@ func TestBzip2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := values(records(t, registered(t, write(t, "a.jsonl.bz2", raw)), 0, 1))
+	got := texts(records(t, registered(t, write(t, "a.jsonl.bz2", raw)), 0, 1))
 	if diff := cmp.Diff([]string{`{"n":1}`, `{"n":2}`}, got); diff != "" {
 		t.Error(diff)
 	}
@@ -224,11 +224,14 @@ func TestBadFilesAreRefused(t *testing.T) {
 		{"a.txt", "x", "does not say what it is"},
 		{"a.jsonl", "[\n{\"n\":1}]", "a.jsonl:1: is not JSON Lines"},
 		{"a.jsonl", "title,n\n1,2\n", "a.jsonl:1: is not JSON Lines"},
+		{"a.json", "{\n  \"n\": 1\n}\n", "a.json:1: is not JSON Lines"},
 		{"a.jsonl", "{\"n\":1}\n" + long + "\n", "a.jsonl:2: row 2 has 1012 bytes"},
 		{"a.csv", "", "a.csv:1: is empty"},
 		{"a.csv", "a,a\n1,2\n", `a.csv:1: names the column "a" twice`},
 		{"a.csv", "a,b\n1,2\n1\n", "a.csv:3: column 1: wrong number of fields"},
 		{"a.csv", "a\n\"x\n", "a.csv:2: column 4"},
+		{"a.csv", "a\n\"" + strings.Repeat("x,y\n", 17<<20), "has a row of more than 64 MiB"},
+		{"a.csv", "title;n\nx;1\n", "a.csv:1: is not separated by ','"},
 		{"a.csv", "a\n\xe4\n", "a.csv:2: is not UTF-8"},
 		{"a.csv", "a,_received_at\n1,soon\n", `a.csv:2: _received_at "soon" is no time`},
 		{"a.csv", "title,_schema,_extra\n", "was exported by pinflow as CSV"},
@@ -315,7 +318,7 @@ func TestForeignParquet(t *testing.T) {
 		}
 	}
 	if len(got) != 2 {
-		t.Errorf("%d rows: %v", len(got), values(got))
+		t.Errorf("%d rows: %v", len(got), texts(got))
 	}
 }
 
