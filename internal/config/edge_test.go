@@ -76,3 +76,23 @@ func laughs() string {
 	}
 	return b.String()
 }
+
+// null is a word where it is one of the words, however it is written; a key without a value is the default.
+func TestNullAsAWord(t *testing.T) {
+	for _, test := range []struct{ given, want string }{
+		{"null", "null"},
+		{`"null"`, "null"},
+		{"", ""}, // the default, dead_letter
+		{"dead_letter", "dead_letter"},
+	} {
+		files := goodProject()
+		files["streams/pin.yaml"] = "version: 1\nname: pin\nfields:\n  - name: category\n    type: string\n    on_error: " + test.given + "\n  - {name: follower_count, type: long}\n"
+		p, problems := load(t, write(t, files), nil)
+		if len(problems) > 0 {
+			t.Fatal(said(t, problems))
+		}
+		if got := p.Streams[0].Fields[0].OnError; got != test.want {
+			t.Errorf("on_error: %s is %q, want %q", test.given, got, test.want)
+		}
+	}
+}

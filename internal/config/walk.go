@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/token"
 )
 
 // walker checks a document against its table and makes plain values of it: maps, lists, strings,
@@ -50,6 +52,9 @@ func (w *walker) value(n ast.Node, s *shape, path string, depth int) any {
 		w.places[path] = w.nodePlace(n)
 	}
 	if _, null := n.(*ast.NullNode); null {
+		if n.GetToken().Type == token.NullType && s.kind == word && slices.Contains(s.words, "null") {
+			return "null" // the word, as everybody writes it
+		}
 		return nil
 	}
 	switch s.kind {
