@@ -256,30 +256,41 @@ func (m *importer) finish(ctx context.Context, f *rowfile.File, l *ledger.Log) (
 	if held.Position != f.Rows {
 		return out, fault.New(fault.Config, "not_imported", "%d of %d rows are imported", held.Position, f.Rows).WithAdvice("run the same command again: it goes on from there").WithExit(fault.ExitNotComplete)
 	}
-	for {
-		in := ledger.Import{Log: l.ID, Owner: held.Owner, Rows: f.Rows}
-		if in.Days, err = m.days(ctx, l.ID); err != nil {
-			return out, err
-		}
-		out.Days = len(in.Days)
-		if err = m.s.ledger.FinishImport(ctx, in); err == nil {
-			break
-		}
-		if !fault.Is(err, fault.Transient) {
-			return out, err
-		}
-		if _, ok, err := m.keeper.Hold(ctx, leaseOf(l.ID)); err != nil || !ok {
-			return out, errors.Join(err, elsewhere())
-		}
-		if err := pauseFor(ctx, 100*time.Millisecond); err != nil {
-			return out, err
-		}
+	if err := m.arrived(ctx, f, l.ID); err != nil {
+		return out, err
+	}
+	in := ledger.Import{Log: l.ID, Owner: held.Owner, Rows: f.Rows}
+	if in.Days, err = m.days(ctx, l.ID); err != nil {
+		return out, err
+	}
+	out.Days = len(in.Days)
+	if err := m.s.ledger.FinishImport(ctx, in); err != nil {
+		return out, err
 	}
 	if out.Counts, err = m.counts(ctx, l.ID); err != nil {
 		return out, err
 	}
 	out.Views, err = m.views(ctx)
 	return out, err
+}
+
+// arrived waits until all rows are in the lake: days that are listed before would lack some.
+func (m *importer) arrived(ctx context.Context, f *rowfile.File, log span.Log) error {
+	for {
+		at, err := m.s.ledger.LakeVector(ctx)
+		if err != nil {
+			return fmt.Errorf("asking how far the lake is: %w", err)
+		}
+		if at[span.Key{Log: log}] >= f.Rows {
+			return nil
+		}
+		if _, ok, err := m.keeper.Hold(ctx, leaseOf(log)); err != nil || !ok {
+			return errors.Join(err, elsewhere())
+		}
+		if err := pauseFor(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // views counts those that get the days.

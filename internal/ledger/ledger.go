@@ -58,7 +58,8 @@ type Catalogue interface {
 	AcceptReset(ctx context.Context, r Reset) (*Accepted, error)
 	// FinishImport closes the log of an imported file that is wholly in the lake, and gives every version
 	// that is not dropped a back-fill of that log alone. Of a closed one it does nothing. The batch unit is
-	// not at its end as this owner: fault.Lost. Some of it is not in the lake yet: fault.Transient.
+	// not at its end as this owner: fault.Lost. Some of it is not in the lake yet: fault.Transient. The days do
+	// not hold as many rows as were counted, as when they were listed too early: fault.Corrupt.
 	FinishImport(ctx context.Context, i Import) error
 }
 
@@ -328,6 +329,9 @@ type Commits interface {
 	// StageCounts sums the counts of the stages whose files the open intent holds: Rows are the records of
 	// its files for a stream's table, Dead for dead_letters.
 	StageCounts(ctx context.Context, in *Intent) (Counts, error)
+	// Booked returns how many rows a table has by the counts of the batch unit, as long as no intent of it is open:
+	// those of sealed stages that are not committed to it are left out.
+	Booked(ctx context.Context, table string) (int64, error)
 }
 
 // Intent is commit n of a table.

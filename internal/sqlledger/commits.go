@@ -278,3 +278,17 @@ func (d *DB) StageCounts(ctx context.Context, in *ledger.Intent) (ledger.Counts,
 	})
 	return c, err
 }
+
+// Booked implements ledger.Commits. One statement sees one moment.
+func (d *DB) Booked(ctx context.Context, table string) (rows int64, err error) {
+	counted, args := "SELECT sum(c.n_rows) FROM counts c JOIN logs l ON l.id = c.log_id WHERE c.unit = 'batch' AND l.stream = ?", []any{table}
+	if table == ledger.DeadLetters {
+		counted, args = "SELECT sum(dead) FROM counts WHERE unit = 'batch'", nil
+	}
+	err = d.read(ctx, func(x *tx) error {
+		_, err := x.one(ctx, []any{&rows}, "SELECT CAST(coalesce(("+counted+`), 0) - coalesce((SELECT sum(f.records) FROM lake_files f
+		    JOIN writes w ON w.id = f.write_id WHERE f.table_name = ? AND f.committed = 0 AND w.state = 'sealed'), 0) AS BIGINT)`, append(args, table)...)
+		return err
+	})
+	return rows, err
+}

@@ -56,6 +56,22 @@ func (x *tx) atEnd(ctx context.Context, i *ledger.Import) error {
 	if waiting > 0 {
 		return fault.New(fault.Transient, "lake_behind", "%d stages are not in the lake yet", waiting)
 	}
+	return x.allDays(ctx, i)
+}
+
+// allDays asserts that the days hold all rows: of those that are left out no view would ever hear.
+func (x *tx) allDays(ctx context.Context, i *ledger.Import) error {
+	var counted, listed int64
+	if _, err := x.one(ctx, []any{&counted}, "SELECT n_rows FROM counts WHERE log_id = ? AND part = 0 AND unit = 'batch'", i.Log); err != nil {
+		return err
+	}
+	for _, d := range i.Days {
+		listed += d.Expect
+	}
+	if listed != counted {
+		return fault.New(fault.Corrupt, "conservation", "the lake shows %d rows of the imported file %d, %d were counted", listed, i.Log, counted).
+			WithAdvice("keep ledger and lake as they are and report it; the file is not finished")
+	}
 	return nil
 }
 

@@ -75,7 +75,12 @@ func deadLettersFirst(_ *testing.T, w *world) {
 	w.stage(k, &b, 0, 3)
 	w.stage(k, &b, 5, 2)
 	w.stage(d, &bd, 0, 4)
+	booked := func(rows, dead int64) {
+		w.same([]int64{rows, dead}, []int64{must(w.l.Booked(w.ctx, stream))(w), must(w.l.Booked(w.ctx, ledger.DeadLetters))(w)})
+	}
+	booked(0, 0)
 	w.same([]string{"pin/1.parquet"}, paths(w.commit(stream)))
+	booked(10, 0)
 	w.same(span.Vector{k: 10, d: 0}, must(w.l.LakeVector(w.ctx))(w))
 	if in := w.commit(stream); in != nil {
 		w.Fatalf("rows before their dead letters: %+v", in)
@@ -89,9 +94,11 @@ func deadLettersFirst(_ *testing.T, w *world) {
 		w.Fatalf("rows while their dead letters are on the way: %+v", in)
 	}
 	w.ok(w.l.CloseIntent(w.ctx, lease, in, 1))
+	booked(10, 9)
 	w.same(span.Vector{k: 13, d: 4}, must(w.l.LakeVector(w.ctx))(w))
 	rows := w.commit(stream)
 	w.same(1, len(rows.Files))
+	booked(15, 9)
 	w.same(span.Vector{k: 20, d: 4}, rows.Offsets)
 	w.same(span.Vector{k: 20, d: 4}, must(w.l.LakeVector(w.ctx))(w))
 }

@@ -26,7 +26,7 @@ func (w *world) importing(rows int64, days ...string) ledger.Import {
 	w.stage(span.Key{Log: i.Log}, &held, rows, 0)
 	i.Owner = held.Owner
 	for _, d := range days {
-		i.Days = append(i.Days, ledger.Task{Day: d, Expect: 2, Bytes: 20})
+		i.Days = append(i.Days, ledger.Task{Day: d, Expect: rows / int64(len(days)), Bytes: 20})
 	}
 	return i
 }
@@ -44,6 +44,11 @@ func finishImport(_ *testing.T, w *world) {
 	w.fails(w.l.FinishImport(w.ctx, i), fault.Transient, "lake_behind")
 	w.commit(stream)
 	epoch, seal := w.epoch(), w.read(ledger.Read{}).NewestSeal
+	early := i // listed before the rows came, or when only some of them had
+	early.Days = i.Days[:1]
+	w.fails(w.l.FinishImport(w.ctx, early), fault.Corrupt, "conservation")
+	early.Days = nil
+	w.fails(w.l.FinishImport(w.ctx, early), fault.Corrupt, "conservation")
 	w.ok(w.l.FinishImport(w.ctx, i))
 	w.ok(w.l.FinishImport(w.ctx, i)) // again: nothing
 	w.same(epoch+1, w.epoch())
