@@ -408,6 +408,14 @@ func (m *mortal) StageCounts(ctx context.Context, in *ledger.Intent) (ledger.Cou
 	return get(m, "counts", func() (ledger.Counts, error) { return m.DB.StageCounts(ctx, in) })
 }
 
+func (m *mortal) Booked(ctx context.Context, table string) (int64, error) {
+	return get(m, "booked "+table, func() (int64, error) { return m.DB.Booked(ctx, table) })
+}
+
+func (m *mortal) Whole(ctx context.Context, table string) error {
+	return m.do("whole "+table, func() error { return m.lk.Whole(ctx, table) })
+}
+
 func (m *mortal) Memo(ctx context.Context, in *ledger.Intent) ([]byte, error) {
 	return get(m, "memo", func() ([]byte, error) { return m.DB.Memo(ctx, in) })
 }
