@@ -107,8 +107,8 @@ func (c *cli) lakeStatus() *cobra.Command {
 		Use:   "status",
 		Short: "Show each table beside what the ledger says of it",
 		Long: `Show rows, files and newest commit of each table, and whether ledger and table agree: ok, committing (a
-commit is under way), differs (one of them was restored or replaced), missing. It reads both directly,
-also while pinflow runs on them. --orphans lists all data files and counts those older than three days that no snapshot and no
+commit is under way), differs (one of them was restored, replaced or changed), damaged (data files are gone or not as
+long as they were written), missing. It reads both directly, also while pinflow runs on them. --orphans lists all data files and counts those older than three days that no snapshot and no
 ledger knows: a crash left them, and lake expire or the committing process deletes them.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {

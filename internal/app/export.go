@@ -242,7 +242,7 @@ type TableState struct {
 	Commit      int64
 	Snapshot    int64
 	Uncommitted int64  // files that are sealed and not in the table yet
-	State       string // ok | committing | differs | missing
+	State       string // ok | committing | differs | damaged | missing
 	Note        string
 	Orphans     int64 // data files older than batch.OrphanAge that nobody knows, when they were asked for
 	OrphanBytes int64
@@ -282,6 +282,11 @@ func (s *Stores) Tables(ctx context.Context, orphans bool) ([]TableState, error)
 					t.State, t.Note = "differs", err.Error()
 				}
 			}
+			if t.State == "ok" || t.State == "committing" {
+				if err := s.whole(ctx, &t); err != nil {
+					return nil, err
+				}
+			}
 			if orphans {
 				if err := s.orphans(ctx, &t); err != nil {
 					return nil, err
@@ -291,6 +296,27 @@ func (s *Stores) Tables(ctx context.Context, orphans bool) ([]TableState, error)
 		all = append(all, t)
 	}
 	return all, nil
+}
+
+// whole looks whether the table's files are there, and whether it has as many rows as the ledger counted.
+func (s *Stores) whole(ctx context.Context, t *TableState) error {
+	err := s.lake.Whole(ctx, t.Name)
+	switch {
+	case fault.Is(err, fault.Corrupt):
+		t.State, t.Note = "damaged", err.Error()
+		return nil
+	case err != nil || t.State != "ok":
+		return err
+	}
+	booked, err := s.ledger.Booked(ctx, t.Name)
+	if err != nil || booked == t.Rows {
+		return err
+	}
+	now, err := s.lake.Head(ctx, t.Name)
+	if err == nil && now.Seq == t.Commit { // else a commit came between
+		t.State, t.Note = "differs", fmt.Sprintf("the ledger counted %d rows", booked)
+	}
+	return err
 }
 
 func (s *Stores) orphans(ctx context.Context, t *TableState) error {

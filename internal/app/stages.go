@@ -106,7 +106,7 @@ func (p *parts) frontDoor(ctx context.Context, reporter *status.Reporter) (stage
 		{Name: "log", Check: p.logReady},
 	}}
 	if p.lake != nil {
-		deps.Checks = append(deps.Checks, httpapi.Check{Name: "lake", Check: func(ctx context.Context) error { _, err := p.lake.Tables(ctx); return err }})
+		deps.Checks = append(deps.Checks, httpapi.Check{Name: "lake", Check: p.lake.Answers})
 	}
 	cfg, err := p.doorConfig()
 	if err != nil {

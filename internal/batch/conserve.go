@@ -13,7 +13,7 @@ import (
 )
 
 // checkEvery is how often a committer looks whether all of a table is there: it lists its files.
-const checkEvery = time.Hour
+const checkEvery = 10 * time.Minute
 
 const keepAdvice = "keep ledger and lake as they are: rows were lost, repeated or changed by something else. " +
 	"Restore log, ledger and lake from one backup; or, if the lake is right as it is, take the ledger away and: pinflow lake adopt"
@@ -36,7 +36,7 @@ func (c *Committer) conserved(ctx context.Context, in *ledger.Intent, landed lak
 	return nil
 }
 
-// check looks, before this process first commits to a table and then once an hour, whether every offset is accounted
+// check looks, before this process first commits to a table and then now and again, whether every offset is accounted
 // for, the table has the rows that were counted, and its files are there as they were written (D1).
 func (c *Committer) check(ctx context.Context, t *kept) error {
 	if !t.checked.IsZero() && c.now().Sub(t.checked) < checkEvery {

@@ -31,7 +31,7 @@ func oneDataFile(t *testing.T, warehouse string) string {
 	return at
 }
 
-// D1: a lake that was tampered with stops whoever commits to it, at the start and within the hour, and what is wrong
+// D1: a lake that was tampered with stops whoever commits to it, at the start and soon after it, and what is wrong
 // is named. Put right, it goes on.
 func TestTamperedLakeStopsTheCommitter(t *testing.T) {
 	for name, harm := range map[string]func(path string) error{

@@ -2,6 +2,7 @@ package icelake
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -43,6 +44,8 @@ type storage interface {
 	List(folder string) ([]string, error)
 	// walk shows the files of a folder, with those of its folders if deep; none if the folder is not there.
 	walk(folder string, deep bool, show func(found) error) error
+	// answers asks once whether the place of a folder is there: of a bucket, whether it can be listed.
+	answers(ctx context.Context, folder string) error
 }
 
 // disk is file IO for tables on a local disk. A file that was closed without error is on the disk for
@@ -153,6 +156,15 @@ func (d *disk) List(folder string) ([]string, error) {
 		names[i] = strings.TrimSuffix(folder, "/") + "/" + name
 	}
 	return names, nil
+}
+
+func (d *disk) answers(_ context.Context, folder string) error {
+	path, err := localPath(folder)
+	if err != nil {
+		return err
+	}
+	_, err = d.os.Names(path)
+	return err
 }
 
 func (d *disk) walk(folder string, deep bool, show func(found) error) error {

@@ -128,6 +128,14 @@ func (l *Lake) Close() error {
 	return l.cat.db.Close()
 }
 
+// Answers asks catalog and warehouse once whether they are there: it tries nothing again.
+func (l *Lake) Answers(ctx context.Context) error {
+	if _, err := l.cat.locations(ctx); err != nil {
+		return err
+	}
+	return l.files.answers(ctx, l.cat.warehouse)
+}
+
 // checkPlace refuses a warehouse that was moved: Iceberg writes absolute paths into its metadata.
 func (l *Lake) checkPlace(ctx context.Context) error {
 	at, err := l.cat.locations(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"sync"
 
 	"github.com/apache/arrow-go/v18/parquet/file"
@@ -170,12 +171,17 @@ func (r *fileReader) file(ctx context.Context, t table.FileScanTask) (err error)
 // openFile opens a data file and reads its footer. Closing the reader closes the file.
 func (l *Lake) openFile(at string) (*file.Reader, error) {
 	in, err := l.files.Open(at)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.New(fault.Corrupt, "lake_file", "the data file is not there: %w", err).
+			WithAdvice("if a compaction replaced it meanwhile, ask again; else put it back from a backup: pinflow lake status looks for all of them")
+	}
 	if err != nil {
 		return nil, err
 	}
 	f, err := file.NewParquetReader(in)
 	if err != nil {
-		return nil, errors.Join(fault.New(fault.Corrupt, "lake_file", "reading the footer of %s: %w", at, err), in.Close())
+		return nil, errors.Join(fault.New(fault.Corrupt, "lake_file", "reading the footer: %w", err).
+			WithAdvice("put the file back as it was written, from a backup"), in.Close())
 	}
 	return f, nil
 }

@@ -188,7 +188,8 @@ func sortS3(doing, name string, err error) error {
 	}
 	r := minio.ErrorResponse{}
 	if !errors.As(err, &r) { // the connection's
-		return fault.New(fault.Transient, "s3_unavailable", "%s: S3 does not answer: %w", doing, err)
+		return fault.New(fault.Transient, "s3_unavailable", "%s: S3 does not answer: %w", doing, err).
+			WithAdvice("look at the server, and at lake.s3.endpoint")
 	}
 	switch r.Code {
 	case "NoSuchKey":
@@ -236,17 +237,24 @@ func (b *bucket) key(at string) (string, error) {
 	return key, nil
 }
 
-// check asks whether the bucket is there and can be read. It lists, because the answer to that says what
-// is wrong, which the answer to a HEAD does not.
-func (b *bucket) check() error {
-	return b.try("looking for bucket "+b.name, func(ctx context.Context) error {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		for o := range b.client.Client.ListObjects(ctx, b.name, minio.ListObjectsOptions{MaxKeys: 1}) {
-			return o.Err
-		}
-		return nil
-	})
+// check asks whether the bucket is there and can be read.
+func (b *bucket) check() error { return b.try("looking for bucket "+b.name, b.look) }
+
+// look lists, because the answer to that says what is wrong, which the answer to a HEAD does not.
+func (b *bucket) look(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for o := range b.client.Client.ListObjects(ctx, b.name, minio.ListObjectsOptions{MaxKeys: 1}) {
+		return o.Err
+	}
+	return nil
+}
+
+func (b *bucket) answers(ctx context.Context, _ string) error {
+	if err := b.look(ctx); err != nil {
+		return sortS3("looking for bucket "+b.name, b.name, err)
+	}
+	return nil
 }
 
 // make makes the bucket in its region unless it is there.
