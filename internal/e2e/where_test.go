@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -78,6 +79,16 @@ func TestWhereIsMyEvent(t *testing.T) {
 		if _, got := where("--at", bad); got.code != 1 || !strings.Contains(got.stderr, "there is no") && !strings.Contains(got.stderr, "partitions 0 to 1") {
 			t.Errorf("at %s: %+v", bad, got)
 		}
+	}
+	// Of an imported file: it counts when the file's own days are filled in, whatever the live unit has read.
+	file := filepath.Join(t.TempDir(), "old.jsonl")
+	if err := os.WriteFile(file, []byte(`{"event_id":"old","unique_id":"u","event_time":"2026-01-02T03:04:05Z"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "import", "pin", file, "--data", s.dir)
+	s.until(func() bool { out, _ := where("old"); return len(out.Records) == 1 && out.Records[0].Views[0].Counted }, "the imported event to count")
+	if v := func() trace.View { out, _ := where("old"); return out.Records[0].Views[0] }(); v.By != "history" || len(v.Buckets) != 1 {
+		t.Errorf("the imported event counts %+v", v)
 	}
 }
 

@@ -3,6 +3,7 @@ package trace
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/event"
@@ -152,21 +153,35 @@ func (s *state) counts(r *Record, data *ledger.Data) (*View, error) {
 			}
 		}
 	}
-	history := r.Offset < data.Version.Cut[r.key]
-	if history {
+	if in.Why = s.missing(r, data, in); in.Why == "" {
+		in.Counted = true
+	}
+	return in, nil
+}
+
+// missing says why the row is not in the view's numbers, "" if it is, and by what it is or will be.
+func (s *state) missing(r *Record, data *ledger.Data, in *View) string {
+	file := slices.IndexFunc(s.snap.Logs, func(l ledger.Log) bool { return l.ID == r.key.Log && l.Kind == ledger.KindImport })
+	alone := file >= 0 && data.Filling != nil && slices.Contains(data.Filling.Imports, r.key.Log)
+	below := r.Offset < data.Version.Cut[r.key]
+	if below || file >= 0 {
 		in.By = "history"
 	}
 	switch {
 	case len(in.Buckets) == 0:
-		in.Why = "the view leaves it out: its filter is not true, or it came too late for it"
-	case !history && r.Offset >= data.Positions[r.key]:
-		in.Why = fmt.Sprintf("the live unit has read up to offset %d", data.Positions[r.key])
-	case history && !filled(data.Filling, r.EventTime):
-		in.Why = "its day is not filled in"
-	default:
-		in.Counted = true
+		return "the view leaves it out: its filter is not true, or it came too late for it"
+	case file >= 0 && s.snap.Logs[file].ClosedAt.IsZero():
+		return "its file is not imported to the end: the same pinflow import goes on"
+	case alone && data.Filling.Lacks(r.key.Log, r.EventTime.Format(time.DateOnly)):
+		return "the file's day is not filled in"
+	case alone:
+		return ""
+	case below && !filled(data.Filling, r.EventTime), file >= 0 && !below:
+		return "its day is not filled in"
+	case !below && r.Offset >= data.Positions[r.key]:
+		return fmt.Sprintf("the live unit has read up to offset %d", data.Positions[r.key])
 	}
-	return in, nil
+	return ""
 }
 
 // filled tells whether the lake's day of a time is in the view's history.
