@@ -63,6 +63,9 @@ func OpenStores(ctx context.Context, p *config.Project, log *slog.Logger) (*Stor
 // Close closes them.
 func (s *Stores) Close() error { return errors.Join(s.lake.Close(), s.ledger.Close()) }
 
+// exportPin is how long an export may take before an expiry may take its snapshot away.
+const exportPin = 24 * time.Hour
+
 // Formats of an export.
 const (
 	JSONL   = "jsonl"
@@ -100,7 +103,7 @@ func (s *Stores) Export(ctx context.Context, stream string, day time.Time, forma
 	grace := time.Duration(def.Schemas[len(def.Schemas)-1].Definition.Grace)
 	e.Complete = !e.CompleteTo.Before(day.AddDate(0, 0, 1).Add(grace + days.Wait))
 	pin := "export-" + uuid.NewString()
-	if e.Snapshot, err = s.lake.Pin(ctx, stream, pin, 0); err != nil {
+	if e.Snapshot, err = s.lake.PinFor(ctx, stream, pin, 0, exportPin); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -36,19 +36,30 @@ func (l *Lake) Newest(ctx context.Context, name string) (int64, error) {
 // commit: it changes no row, and whoever is committing meanwhile does it again. fault.Config no_snapshot: it
 // was expired before.
 func (l *Lake) Pin(ctx context.Context, name, tag string, snapshot int64) (int64, error) {
+	return l.PinFor(ctx, name, tag, snapshot, 0)
+}
+
+// PinFor pins for so long at most (0: until Unpin): then the next expiry takes the tag away, for whoever made it
+// may have been killed. Iceberg counts the age of a tag from its snapshot's.
+func (l *Lake) PinFor(ctx context.Context, name, tag string, snapshot int64, most time.Duration) (int64, error) {
 	var pinned int64
 	err := l.tag(ctx, name, func(tbl *table.Table) ([]table.Update, error) {
 		pinned = snapshot
 		if snap := tbl.CurrentSnapshot(); snapshot == 0 && snap != nil {
 			pinned = snap.SnapshotID
 		}
+		at := tbl.SnapshotByID(pinned)
 		switch {
 		case pinned == 0:
 			return nil, nil
-		case tbl.SnapshotByID(pinned) == nil:
+		case at == nil:
 			return nil, noSnapshot(name, pinned)
 		}
-		return []table.Update{table.NewSetSnapshotRefUpdate(tag, pinned, table.TagRef, 0, 0, 0)}, nil
+		age := int64(0)
+		if most > 0 {
+			age = max(0, time.Now().UnixMilli()-at.TimestampMs) + most.Milliseconds()
+		}
+		return []table.Update{table.NewSetSnapshotRefUpdate(tag, pinned, table.TagRef, age, 0, 0)}, nil
 	})
 	if err != nil {
 		return 0, fmt.Errorf("pinning table %s as %s: %w", name, tag, err)

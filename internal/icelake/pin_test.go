@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -159,5 +160,43 @@ func TestDaysAreThoseOfTheFiles(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" || len(got) != 3 {
 		t.Errorf("%d days: %s", len(got), diff)
+	}
+}
+
+// A pin that its maker forgets, killed, goes with an expiry once it is too old, though the snapshot was old when it was
+// pinned; until then it stays.
+func TestForgottenPinGoes(t *testing.T) {
+	l := testLake(t, t.TempDir(), quickFS{})
+	if err := l.EnsureTable(t.Context(), pins()); err != nil {
+		t.Fatal(err)
+	}
+	n := int64(0)
+	step := func(kind string) {
+		t.Helper()
+		n++
+		in := intent(n, nil)
+		in.Kind = kind
+		var err error
+		if kind == lake.Append {
+			in.Files = stage(t, l, rows(int(n)*3, 3, 1))
+			_, err = l.Commit(t.Context(), in)
+		} else {
+			_, err = l.Expire(t.Context(), in, lake.Retention{Keep: 1})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	step(lake.Append)
+	for tag, most := range map[string]time.Duration{"short": time.Millisecond, "long": time.Hour, "ever": 0} {
+		if _, err := l.PinFor(t.Context(), "pin", tag, 0, most); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(3 * time.Millisecond) // so that the short one is over
+	step(lake.Append)
+	step(lake.Expire)
+	if tags, err := l.Pins(t.Context(), "pin", ""); err != nil || !slices.Equal(tags, []string{"ever", "long"}) {
+		t.Errorf("tags %v, %v", tags, err)
 	}
 }
