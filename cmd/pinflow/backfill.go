@@ -35,14 +35,18 @@ type backfillAnswer struct {
 	RowsTotal int64            `json:"rows_total"`
 	Rate      float64          `json:"rows_per_second"`
 	ETA       *float64         `json:"eta_seconds"`
+	Waiting   int64            `json:"days_waiting"`
+	NextTry   *time.Time       `json:"next_try"`
+	Error     string           `json:"error"`
 	Tasks     []struct {
-		Day    string `json:"day"`
-		State  string `json:"state"`
-		Rows   int64  `json:"rows"`
-		Expect int64  `json:"rows_total"`
-		Bytes  int64  `json:"bytes"`
-		Tries  int    `json:"tries"`
-		Error  string `json:"error"`
+		Day    string     `json:"day"`
+		State  string     `json:"state"`
+		Rows   int64      `json:"rows"`
+		Expect int64      `json:"rows_total"`
+		Bytes  int64      `json:"bytes"`
+		Tries  int        `json:"tries"`
+		Error  string     `json:"error"`
+		Next   *time.Time `json:"next_try"`
 	} `json:"tasks"`
 }
 
@@ -101,7 +105,7 @@ func (c *cli) listBackfills(ctx context.Context) error {
 		return c.printJSON(all)
 	}
 	s := sheet{
-		columns: []string{"id", "view", "version", "state", "days", "days_done", "rows", "rows_done", "rows_per_second", "eta", "created", "import"},
+		columns: []string{"id", "view", "version", "state", "days", "days_done", "rows", "rows_done", "rows_per_second", "eta", "created", "import", "error"},
 		right:   []bool{true, false, false, false, true, true, true, true, true, true},
 	}
 	for _, raw := range all {
@@ -110,7 +114,7 @@ func (c *cli) listBackfills(ctx context.Context) error {
 			return fault.New(fault.Unknown, "bad_answer", "reading the answer of %s: %w", server.URL(), err)
 		}
 		s.rows = append(s.rows, []any{
-			b.ID, b.View, short(b.Version), b.State, b.Days["total"], b.Days[ledger.Done], b.RowsTotal, b.RowsDone, int64(b.Rate), c.eta(&b), c.moment(b.CreatedAt), orNull(b.Import),
+			b.ID, b.View, short(b.Version), b.State, b.Days["total"], b.Days[ledger.Done], b.RowsTotal, b.RowsDone, int64(b.Rate), c.eta(&b), c.moment(b.CreatedAt), orNull(b.Import), orNull(b.Error),
 		})
 	}
 	return c.print(s)
@@ -168,14 +172,20 @@ func (c *cli) printBackfill(server *client.Client, body []byte) error {
 	if err := json.Unmarshal(body, &b); err != nil {
 		return fault.New(fault.Unknown, "bad_answer", "reading the answer of %s: %w", server.URL(), err)
 	}
-	s := sheet{columns: []string{"day", "state", "rows", "rows_total", "bytes", "tries", "error"}, right: []bool{false, false, true, true, true, true}}
+	s := sheet{columns: []string{"day", "state", "rows", "rows_total", "bytes", "tries", "next_try", "error"}, right: []bool{false, false, true, true, true, true}}
 	for _, t := range b.Tasks {
-		s.rows = append(s.rows, []any{t.Day, t.State, t.Rows, t.Expect, t.Bytes, t.Tries, orNull(t.Error)})
+		s.rows = append(s.rows, []any{t.Day, t.State, t.Rows, t.Expect, t.Bytes, t.Tries, c.nextTry(t.Next), orNull(t.Error)})
 	}
 	if err := c.print(s); err != nil {
 		return err
 	}
 	c.say("back-fill %d of %s@%s: %s, its version is %s · %s", b.ID, b.View, short(b.Version), b.State, b.VersionIs, b.progress())
+	if b.Error != "" {
+		c.say("last failure: %s", b.Error)
+	}
+	if b.NextTry != nil {
+		c.say("tried again by itself at %s; at once: pinflow backfill retry %d", b.NextTry.UTC().Format(time.RFC3339), b.ID)
+	}
 	return nil
 }
 
@@ -184,7 +194,17 @@ func (b *backfillAnswer) progress() string {
 	if n := b.Days[ledger.Failed]; n > 0 {
 		text += fmt.Sprintf(", %d failed", n)
 	}
+	if b.Waiting > 0 {
+		text += fmt.Sprintf(", %d to be tried again", b.Waiting)
+	}
 	return text
+}
+
+func (c *cli) nextTry(at *time.Time) any {
+	if at == nil {
+		return nil
+	}
+	return c.moment(*at)
 }
 
 func (c *cli) steer(ctx context.Context, of, action string) error {

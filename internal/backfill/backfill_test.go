@@ -305,7 +305,7 @@ func (w *world) run(workers int) ledger.Backfill {
 	for tick := time.NewTicker(5 * time.Millisecond); ctx.Err() == nil; <-tick.C {
 		all, err := w.led.Backfills(w.t.Context(), 0)
 		w.ok(err)
-		if b = all[0]; b.State == ledger.Failed { // it met trouble too often
+		if b = all[0]; b.State == ledger.Failed || b.State == ledger.Running && b.Waiting > 0 { // it met trouble
 			w.ok(w.led.Steer(w.t.Context(), b.ID, ledger.Retry))
 		}
 		if b.State == ledger.Done {

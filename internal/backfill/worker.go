@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,14 @@ const (
 // keep the committer from its own. Until then the snapshot is safe because expiry leaves the newest ones alone,
 // more of them than there are commits in that time.
 const pinBytes = 32 << 20
+
+// A day that fails is tried again after about 5, 20, 80 and 300 s, half of it by chance: what stands in its way for
+// some minutes does not use up its tries.
+const (
+	firstBackOff = 5 * time.Second
+	growBackOff  = 4
+	mostBackOff  = 5 * time.Minute
+)
 
 // Worker folds days. Any number may run, in any process.
 type Worker struct {
@@ -99,17 +108,32 @@ func (w *Worker) next(ctx context.Context) (bool, error) {
 		w.log.Info("let go of a day", "view", t.View, "day", t.Day, "cause", err)
 		return false, nil
 	}
-	cause := err.Error()
+	cause, wait := err.Error(), w.backOff(t.Tries)
 	if ctx.Err() != nil || errors.Is(err, errPaused) {
-		cause = ""
+		cause, wait = "", 0
 		w.log.Info("gave a day back", "view", t.View, "day", t.Day, "cause", err)
 	} else {
 		w.m.Tasks.WithLabelValues("failed").Inc()
-		w.log.Warn("filling in a day failed", "view", t.View, "day", t.Day, "try", t.Tries, "error", err)
+		again := "in " + wait.Round(time.Second).String()
+		if t.Tries >= ledger.MaxTries {
+			again = "when somebody says retry"
+		}
+		w.log.Warn("filling in a day failed", "view", t.View, "day", t.Day, "try", t.Tries, "again", again, "error", err)
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	return false, w.store.ReturnTask(last, *t, cause)
+	return false, w.store.ReturnTask(last, *t, cause, wait)
+}
+
+// backOff is how long a day is left alone after a try that failed: longer each time, and not as long for all
+// days that failed together.
+func (w *Worker) backOff(tries int) time.Duration {
+	wait := firstBackOff
+	for ; tries > 1 && wait < mostBackOff; tries-- {
+		wait *= growBackOff
+	}
+	wait = min(wait, mostBackOff)
+	return wait/2 + time.Duration(rand.Int64N(int64(wait/2)+1))
 }
 
 // rest tells the other engine that there is no work.

@@ -36,7 +36,10 @@ type backfillBody struct {
 	RowsTotal    int64            `json:"rows_total"`
 	Rows         int64            `json:"rows"` // folded: what lies above the cut is live's
 	Rate         float64          `json:"rows_per_second"`
-	ETA          *float64         `json:"eta_seconds"` // null: nobody knows
+	ETA          *float64         `json:"eta_seconds"`     // null: nobody knows
+	Waiting      int64            `json:"days_waiting"`    // that failed and are left alone for a while
+	NextTry      *time.Time       `json:"next_try"`        // of the first of them
+	Error        string           `json:"error,omitempty"` // newest failure of a day that is not done
 	Plan         json.RawMessage  `json:"plan,omitempty"`
 	Tasks        []taskBody       `json:"tasks,omitempty"`
 }
@@ -49,6 +52,7 @@ type taskBody struct {
 	Bytes      int64      `json:"bytes"`
 	Tries      int        `json:"tries"`
 	Error      string     `json:"error,omitempty"`
+	NextTry    *time.Time `json:"next_try"` // of a day that failed and waits
 	Holder     string     `json:"holder,omitempty"`
 	StartedAt  *time.Time `json:"started_at"`
 	FinishedAt *time.Time `json:"finished_at"`
@@ -66,6 +70,7 @@ func backfillBodyOf(b *ledger.Backfill, now time.Time) backfillBody {
 		ID: b.ID, View: b.View, Stream: b.Stream, Version: b.Hash, VersionState: b.VersionIs, Engine: b.Engine, State: b.State, Import: b.File,
 		CreatedAt: b.CreatedAt, ListedAt: orNone(b.ListedAt), FinishedAt: orNone(b.FinishedAt),
 		Days: map[string]int64{ledger.Queued: 0, ledger.Running: 0, ledger.Done: 0, ledger.Failed: 0}, RowsDone: b.Read + b.Working, RowsTotal: b.Expect, Rows: b.Rows,
+		Waiting: b.Waiting, NextTry: orNone(b.NextTry), Error: b.Trouble,
 	}
 	total := int64(0)
 	for state, n := range b.Tasks {
@@ -129,7 +134,7 @@ func (a *API) writeBackfill(w http.ResponseWriter, r *http.Request, id int64) er
 		return err
 	}
 	for _, t := range tasks {
-		out.Tasks = append(out.Tasks, taskBody{t.Day, t.State, t.Rows, t.Expect, t.Bytes, t.Tries, t.Error, t.Holder, orNone(t.Started), orNone(t.Finished)})
+		out.Tasks = append(out.Tasks, taskBody{t.Day, t.State, t.Rows, t.Expect, t.Bytes, t.Tries, t.Error, orNone(t.After), t.Holder, orNone(t.Started), orNone(t.Finished)})
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	return writeJSON(w, http.StatusOK, out)

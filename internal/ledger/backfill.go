@@ -61,6 +61,10 @@ type Backfill struct {
 	Read    int64            // rows of the lake that these tasks read
 	Expect  int64            // rows of the lake in all days listed
 	Seconds float64          // spent by tasks that are done
+
+	Waiting int64     // queued tasks that failed and are left alone for a while
+	NextTry time.Time // when the first of them is tried again; zero: none waits
+	Trouble string    // day and cause of the newest failure of a task that is not done; "": none
 }
 
 // Task is one day of the lake (UTC) of a back-fill.
@@ -74,8 +78,9 @@ type Task struct {
 	Holder   string
 	Number   int64 // raised by each lease
 	Tries    int
-	Rows     int64 // folded; of one that runs so far, about
-	Error    string
+	Rows     int64     // folded; of one that runs so far, about
+	Error    string    // of the newest try that failed
+	After    time.Time // queued: not before; zero: at once
 	Started  time.Time
 	Finished time.Time
 }
@@ -152,7 +157,8 @@ type Backfills interface {
 	// It tells whether the back-fill is done. Anybody may call it at any time.
 	Finish(ctx context.Context, id int64) (bool, error)
 	// Steer does an action. fault.Record unknown_backfill, or backfill_state where its state does not
-	// allow it. Cancel drops the version that was built; Rollback lets the standby version serve again.
+	// allow it. Retry lets tasks that failed, or wait after a failure, be tried at once, as often as new ones.
+	// Cancel drops the version that was built; Rollback lets the standby version serve again.
 	Steer(ctx context.Context, id int64, action string) error
 	// ExpireStandby drops versions that stand by since before the moment.
 	ExpireStandby(ctx context.Context, lease Lease, before time.Time) (int64, error)
@@ -163,15 +169,16 @@ type Backfills interface {
 // Tasks are handed out to any number of workers, by the database's clock. A worker that was too slow
 // can seal nothing: every call asserts the lease's number (else Lost).
 type Tasks interface {
-	// LeaseTask takes the newest day of an engine named (none: of any) that waits, or whose lease has run out or is the holder's own: a
-	// holder works on one at a time, so one that it has already was left by a process that died under its
-	// name. nil when there is none.
+	// LeaseTask takes the newest day of an engine named (none: of any) that is queued and not to be left alone, or
+	// whose lease has run out or is the holder's own: a holder works on one at a time, so one that it has already
+	// was left by a process that died under its name. nil when there is none.
 	LeaseTask(ctx context.Context, holder string, ttl time.Duration, engines ...string) (*TaskLease, error)
 	// RenewTask prolongs the lease and notes how many rows are folded so far. Lost: somebody else has it, or it
 	// was cancelled.
 	RenewTask(ctx context.Context, t TaskLease, ttl time.Duration) error
-	// ReturnTask gives it back: with a cause it was a try that failed, without one it was none.
-	ReturnTask(ctx context.Context, t TaskLease, cause string) error
+	// ReturnTask gives it back: with a cause it was a try that failed, and it is left alone for so long; without
+	// one it was none.
+	ReturnTask(ctx context.Context, t TaskLease, cause string, wait time.Duration) error
 	// OpenTask begins a write for the task, which the sweeper leaves alone as long as the lease lives.
 	OpenTask(ctx context.Context, t TaskLease) (int64, error)
 	// SealTask seals the write and marks the task done, in one transaction.

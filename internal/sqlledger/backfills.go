@@ -94,7 +94,43 @@ func (x *tx) backfills(ctx context.Context, id int64) ([]ledger.Backfill, error)
 	}, `SELECT backfill_id, state, count(*), CAST(sum(expect_rows) AS BIGINT), CAST(sum(n_rows) AS BIGINT),
 	    CAST(sum(CASE WHEN state = 'done' THEN finished_at - started_at ELSE 0 END) AS BIGINT)
 	    FROM backfill_tasks WHERE CAST(? AS BIGINT) IN (0, backfill_id) GROUP BY backfill_id, state`, id)
-	return all, err
+	if err != nil {
+		return nil, err
+	}
+	return all, x.troubles(ctx, id, all, index)
+}
+
+// troubles notes what went wrong last in each back-fill, and what waits to be tried again.
+func (x *tx) troubles(ctx context.Context, id int64, all []ledger.Backfill, index map[int64]int) error {
+	now, err := x.now(ctx)
+	if err != nil {
+		return err
+	}
+	return x.each(ctx, func(r *sql.Rows) error {
+		var of int64
+		var day, state string
+		var cause []byte
+		var after sql.NullInt64
+		if err := r.Scan(&of, &day, &state, &cause, &after); err != nil {
+			return err
+		}
+		i, ok := index[of]
+		if !ok {
+			return nil
+		}
+		b := &all[i]
+		b.Trouble = day + ": " + string(cause)
+		if state != ledger.Queued || after.Int64 <= now {
+			return nil
+		}
+		if at := moment(after); b.Waiting == 0 || at.Before(b.NextTry) {
+			b.NextTry = at
+		}
+		b.Waiting++
+		return nil
+	}, `SELECT backfill_id, day, state, error, not_before FROM backfill_tasks
+	    WHERE CAST(? AS BIGINT) IN (0, backfill_id) AND error IS NOT NULL AND state IN ('queued', 'running', 'failed')
+	    ORDER BY coalesce(failed_at, 0), day`, id)
 }
 
 // BackfillTasks implements ledger.Backfills.
@@ -288,8 +324,9 @@ func (x *tx) steer(ctx context.Context, b *ledger.Backfill, action string, now i
 		return set(ledger.Paused)
 	case action == ledger.Resume && b.State == ledger.Paused:
 		return set(active)
-	case action == ledger.Retry && b.Tasks[ledger.Failed] > 0 && b.State != ledger.Cancelled:
-		_, err := x.exec(ctx, "UPDATE backfill_tasks SET state = 'queued', tries = 0 WHERE backfill_id = ? AND state = 'failed'", b.ID)
+	case action == ledger.Retry && b.Tasks[ledger.Failed]+b.Waiting > 0 && b.State != ledger.Cancelled:
+		_, err := x.exec(ctx, `UPDATE backfill_tasks SET state = 'queued', tries = 0, not_before = NULL
+		    WHERE backfill_id = ? AND (state = 'failed' OR state = 'queued' AND not_before > ?)`, b.ID, now)
 		if err != nil || b.State == ledger.Paused {
 			return err
 		}

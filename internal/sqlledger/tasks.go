@@ -15,17 +15,17 @@ import (
 )
 
 const taskColumns = `t.id, t.backfill_id, t.day, t.state, t.expect_rows, t.expect_bytes, t.holder, t.number, t.tries, t.n_rows,
-    t.error, t.started_at, t.finished_at`
+    t.error, CASE WHEN t.state = 'queued' THEN t.not_before END, t.started_at, t.finished_at`
 
 func scanTask(r *sql.Rows, more ...any) (ledger.Task, error) {
 	var t ledger.Task
 	var failed []byte
-	var started, finished sql.NullInt64
+	var after, started, finished sql.NullInt64
 	err := r.Scan(append([]any{
 		&t.ID, &t.Backfill, &t.Day, &t.State, &t.Expect, &t.Bytes, &t.Holder, &t.Number, &t.Tries, &t.Rows,
-		&failed, &started, &finished,
+		&failed, &after, &started, &finished,
 	}, more...)...)
-	t.Error, t.Started, t.Finished = string(failed), moment(started), moment(finished)
+	t.Error, t.After, t.Started, t.Finished = string(failed), moment(after), moment(started), moment(finished)
 	return t, err
 }
 
@@ -63,15 +63,16 @@ func (d *DB) leaseTask(ctx context.Context, holder string, ttl time.Duration, en
 		}
 		if t.State == ledger.Running && t.Tries >= ledger.MaxTries { // its workers died
 			again = true
-			_, err = x.exec(ctx, `UPDATE backfill_tasks SET state = 'failed', error = ?, expires = NULL
+			_, err = x.exec(ctx, `UPDATE backfill_tasks SET state = 'failed', error = ?, failed_at = ?, expires = NULL
 			    WHERE id = ? AND number = ? AND state = 'running' AND (expires <= ? OR holder = ?)`,
-				[]byte("its workers did not come back"), t.ID, t.Number, now, holder)
+				[]byte("its workers did not come back"), now, t.ID, t.Number, now, holder)
 			return err
 		}
 		n, err := x.exec(ctx, `UPDATE backfill_tasks SET state = 'running', holder = ?, number = number + 1, tries = tries + 1,
-		    expires = ?, started_at = ?, write_id = NULL, n_rows = 0 WHERE id = ? AND number = ? AND (state = 'queued' OR state = 'running' AND (expires <= ? OR holder = ?))
+		    expires = ?, started_at = ?, write_id = NULL, n_rows = 0 WHERE id = ? AND number = ?
+		    AND (state = 'queued' AND coalesce(not_before, 0) <= ? OR state = 'running' AND (expires <= ? OR holder = ?))
 		    AND EXISTS (SELECT 1 FROM backfills b WHERE b.id = backfill_id AND b.state = 'running')`,
-			holder, now+ttl.Microseconds(), now, t.ID, t.Number, now, holder)
+			holder, now+ttl.Microseconds(), now, t.ID, t.Number, now, now, holder)
 		again = n == 0
 		t.State, t.Holder, t.Number, t.Tries, t.Started = ledger.Running, holder, t.Number+1, t.Tries+1, time.UnixMicro(now).UTC()
 		return err
@@ -81,7 +82,7 @@ func (d *DB) leaseTask(ctx context.Context, holder string, ttl time.Duration, en
 
 func (x *tx) nextTask(ctx context.Context, holder string, engines []string, now int64) (*ledger.TaskLease, error) {
 	var t *ledger.TaskLease
-	args, of := []any{now, holder}, ""
+	args, of := []any{now, now, holder}, ""
 	if len(engines) > 0 {
 		of = " AND b.engine IN (?" + strings.Repeat(", ?", len(engines)-1) + ")"
 		for _, e := range engines {
@@ -97,7 +98,7 @@ func (x *tx) nextTask(ctx context.Context, holder string, engines []string, now 
 		return err
 	}, "SELECT "+taskColumns+`, b.version, v.name, v.stream, b.engine, b.log_id FROM backfill_tasks t
 	    JOIN backfills b ON b.id = t.backfill_id JOIN view_versions vv ON vv.id = b.version JOIN views v ON v.name = vv.view_name
-	    WHERE b.state = 'running' AND (t.state = 'queued' OR t.state = 'running' AND (t.expires <= ? OR t.holder = ?))`+of+`
+	    WHERE b.state = 'running' AND (t.state = 'queued' AND coalesce(t.not_before, 0) <= ? OR t.state = 'running' AND (t.expires <= ? OR t.holder = ?))`+of+`
 	    ORDER BY t.day DESC, t.id LIMIT 1`, args...)
 	return t, err
 }
@@ -128,16 +129,21 @@ func (x *tx) setTask(ctx context.Context, t *ledger.TaskLease, set string, args 
 }
 
 // ReturnTask implements ledger.Tasks.
-func (d *DB) ReturnTask(ctx context.Context, t ledger.TaskLease, cause string) error {
+func (d *DB) ReturnTask(ctx context.Context, t ledger.TaskLease, cause string, wait time.Duration) error {
 	err := d.write(ctx, noLock, func(x *tx) error {
 		if cause == "" {
-			return x.setTask(ctx, &t, "state = 'queued', tries = tries - 1, n_rows = 0, expires = NULL")
+			return x.setTask(ctx, &t, "state = 'queued', tries = tries - 1, n_rows = 0, expires = NULL, not_before = NULL")
+		}
+		now, err := x.now(ctx)
+		if err != nil {
+			return err
 		}
 		state := ledger.Queued
 		if t.Tries >= ledger.MaxTries {
 			state = ledger.Failed
 		}
-		return x.setTask(ctx, &t, "state = ?, error = ?, n_rows = 0, expires = NULL", state, []byte(cause))
+		return x.setTask(ctx, &t, "state = ?, error = ?, failed_at = ?, not_before = ?, n_rows = 0, expires = NULL",
+			state, []byte(cause), now, now+wait.Microseconds())
 	})
 	if err != nil {
 		return fmt.Errorf("returning task %d: %w", t.ID, err)

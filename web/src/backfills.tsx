@@ -14,6 +14,7 @@ export interface Task {
   bytes: number;
   tries: number;
   error?: string;
+  next_try: string | null;
   holder?: string;
   started_at: string | null;
   finished_at: string | null;
@@ -34,6 +35,9 @@ export interface Backfill {
   rows_total: number;
   rows_per_second: number;
   eta_seconds: number | null;
+  days_waiting: number;
+  next_try: string | null;
+  error?: string;
   plan?: {
     category?: string;
     detail?: string;
@@ -52,7 +56,7 @@ export function actions(b: Backfill): string[] {
   const out: string[] = [];
   if (b.state === 'queued' || b.state === 'running') out.push('pause');
   if (b.state === 'paused') out.push('resume');
-  if ((b.days['failed'] ?? 0) > 0 && b.state !== 'cancelled') out.push('retry');
+  if ((b.days['failed'] ?? 0) + b.days_waiting > 0 && b.state !== 'cancelled') out.push('retry');
   if (b.state !== 'done' && b.state !== 'cancelled') out.push('cancel');
   if (b.state === 'done' && b.version_state === 'serving') out.push('rollback');
   return out;
@@ -107,7 +111,10 @@ export function Backfills() {
                   <td>
                     <code>{b.version.slice(0, 8)}</code> {b.version_state}
                   </td>
-                  <td class={b.state === 'failed' ? 'bad' : ''}>{b.state}</td>
+                  <td class={b.state === 'failed' ? 'bad' : ''}>
+                    {b.state}
+                    {b.error ? <div class="wrap bad">{b.error}</div> : null}
+                  </td>
                   <td>
                     <Progress b={b} />
                   </td>
@@ -158,7 +165,13 @@ export function BackfillPage({ id }: { id: string }) {
           <Fact name="rows a second" value={short(Math.round(b.rows_per_second))} />
           <Fact name="left" value={left(b)} />
           {(b.days['failed'] ?? 0) > 0 ? <Fact name="failed" value={exact(b.days['failed'])} /> : null}
+          {b.days_waiting > 0 ? <Fact name="to be tried again" value={`${exact(b.days_waiting)}, at ${at(b.next_try)}`} /> : null}
         </dl>
+        {b.error ? (
+          <p>
+            <span class="muted">last failure</span> <span class="bad">{b.error}</span>
+          </p>
+        ) : null}
         {b.tasks && b.tasks.length > 0 ? (
           <div class="day-grid" role="img" aria-label={`${b.days['done'] ?? 0} of ${b.days['total'] ?? 0} days are done`}>
             {[...b.tasks].reverse().map((t) => (
@@ -246,6 +259,8 @@ function when(text: string | null): string {
   return `${date(ms, 'UTC')} ${clock(ms, 'UTC')} UTC`;
 }
 
+const at = (text: string | null) => (text ? `${clock(Date.parse(text), 'UTC')} UTC` : '–');
+
 function Planned({ b }: { b: Backfill }) {
   const p = b.plan;
   if (!p) return null;
@@ -298,7 +313,10 @@ function Tasks({ list }: { list: Task[] }) {
           {list.map((t) => (
             <tr key={t.day}>
               <th scope="row">{t.day}</th>
-              <td class={t.state === 'failed' ? 'bad' : ''}>{t.state}</td>
+              <td class={t.state === 'failed' ? 'bad' : ''}>
+                {t.state}
+                {t.next_try ? ` until ${at(t.next_try)}` : ''}
+              </td>
               <td class="num">{exact(t.rows)}</td>
               <td class="num">{bytes(t.bytes)}</td>
               <td>{t.started_at && t.finished_at ? duration(Date.parse(t.finished_at) - Date.parse(t.started_at)) : ''}</td>

@@ -166,7 +166,7 @@ func leasedTwice(_ *testing.T, w *world) {
 	w.same([]int64{5, 6}, w.bucketsOf(b.Version))
 	w.fails(w.sealTask(fast, 1), fault.Lost, "task_lost")
 	w.fails(w.sealTask(again, 1), fault.Lost, "task_lost")
-	w.fails(w.l.ReturnTask(w.ctx, slow, "late"), fault.Lost, "task_lost")
+	w.fails(w.l.ReturnTask(w.ctx, slow, "late", 0), fault.Lost, "task_lost")
 	_, err := w.l.OpenTask(w.ctx, slow)
 	w.fails(err, fault.Lost, "task_lost")
 	w.same([]int64{5, 6}, w.bucketsOf(b.Version))
@@ -260,11 +260,11 @@ func failedTasks(_ *testing.T, w *world) {
 	b := w.history("h2")
 	w.listDays(b.ID, "2026-01-01", "2026-01-02")
 	t := w.task("a", time.Hour)
-	w.ok(w.l.ReturnTask(w.ctx, t, "")) // it was told to stop
+	w.ok(w.l.ReturnTask(w.ctx, t, "", time.Hour)) // it was told to stop
 	for range ledger.MaxTries {
 		t = w.task("a", time.Hour)
 		w.same("2026-01-02", t.Day)
-		w.ok(w.l.ReturnTask(w.ctx, t, "no disk"))
+		w.ok(w.l.ReturnTask(w.ctx, t, "no disk", 0))
 	}
 	t = w.task("a", time.Hour)
 	w.same("2026-01-01", t.Day)
@@ -285,6 +285,67 @@ func failedTasks(_ *testing.T, w *world) {
 	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Retry))
 	w.ok(w.sealTask(w.task("a", time.Hour), 2))
 	w.same(true, must(w.l.Finish(w.ctx, b.ID))(w))
+}
+
+// A task that failed is left alone for a while, and others go on; it can be tried at once, and what is done to its
+// back-fill meanwhile holds for it, too.
+func waitingTasks(_ *testing.T, w *world) {
+	b := w.history("h2")
+	w.listDays(b.ID, "2026-01-01", "2026-01-02")
+	none := func(about string) {
+		w.Helper()
+		if t := must(w.l.LeaseTask(w.ctx, "a", time.Hour))(w); t != nil {
+			w.Fatalf("%s: leased %+v", about, t)
+		}
+	}
+	fail := func(cause string) ledger.TaskLease {
+		w.Helper()
+		t := w.task("a", time.Hour)
+		w.ok(w.l.ReturnTask(w.ctx, t, cause, time.Hour))
+		return t
+	}
+	w.same([]any{"2026-01-02", 1}, func() []any { t := fail("no disk"); return []any{t.Day, t.Tries} }())
+	w.same("2026-01-01", fail("no lake").Day)
+	none("both wait")
+	b = w.backfill(b.ID)
+	w.same([]any{ledger.Running, int64(2), "2026-01-01: no lake"}, []any{b.State, b.Waiting, b.Trouble})
+	for i, task := range must(w.l.BackfillTasks(w.ctx, b.ID))(w) {
+		w.same([]any{ledger.Queued, []string{"no disk", "no lake"}[i], false}, []any{task.State, task.Error, task.After.IsZero()})
+		if b.NextTry.After(task.After) {
+			w.Fatalf("the next try is said to be at %s, that of %s at %s", b.NextTry, task.Day, task.After)
+		}
+	}
+	w.same(false, must(w.l.Finish(w.ctx, b.ID))(w)) // it has not ended
+	w.same(ledger.Running, w.backfill(b.ID).State)
+
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Retry))
+	b = w.backfill(b.ID)
+	w.same([]any{ledger.Running, int64(0), true, "2026-01-01: no lake"}, []any{b.State, b.Waiting, b.NextTry.IsZero(), b.Trouble})
+	w.same(1, fail("again").Tries) // as often as a new one
+	w.ok(w.sealTask(w.task("a", time.Hour), 1))
+	w.same("2026-01-02: again", w.backfill(b.ID).Trouble)
+
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Pause))
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Retry)) // of one that is paused: it stays so
+	w.same([]any{ledger.Paused, int64(0)}, []any{w.backfill(b.ID).State, w.backfill(b.ID).Waiting})
+	none("it is paused")
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Resume))
+	fail("and again")
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Pause))
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Resume))
+	none("a pause is no retry")
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Cancel))
+	b = w.backfill(b.ID)
+	w.same([]any{ledger.Cancelled, int64(0), ""}, []any{b.State, b.Waiting, b.Trouble})
+	none("it is cancelled")
+
+	b = w.history("h3")
+	w.listDays(b.ID, "2026-01-01")
+	w.ok(w.l.ReturnTask(w.ctx, w.task("a", time.Hour), "slow", -time.Second))
+	t := w.task("a", time.Hour) // the wait is over
+	w.same(2, t.Tries)
+	w.ok(w.l.ReturnTask(w.ctx, t, "", time.Hour))
+	w.same(2, w.task("a", time.Hour).Tries) // told to stop: that was no failure
 }
 
 func steerBackfills(_ *testing.T, w *world) {
