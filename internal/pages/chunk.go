@@ -25,6 +25,8 @@ type chunk struct {
 	levels hybrid
 	coded  bool // its values are codes
 	codes  hybrid
+	summed bool // its values are differences
+	deltas delta
 	data   []byte // plain values
 	bit    int    // next one of plain booleans
 
@@ -135,6 +137,8 @@ func (c *chunk) longs(dst []int64) error {
 			dst[i] = int64(c.data[(c.bit+i)>>3] >> ((c.bit + i) & 7) & 1)
 		}
 		c.bit += len(dst)
+	case c.summed:
+		return c.deltas.read(dst)
 	default:
 		rest, err := plainLongs(dst, c.data, c.wide)
 		c.data = rest
@@ -315,7 +319,7 @@ func (c *chunk) turn() error {
 
 // begin takes a page's values.
 func (c *chunk) begin(enc parquet.Encoding, data []byte, rows int) error {
-	c.left, c.coded, c.data, c.bit = rows, false, data, 0
+	c.left, c.coded, c.summed, c.data, c.bit = rows, false, false, data, 0
 	switch enc {
 	case parquet.Encodings.Plain:
 		return nil
@@ -330,8 +334,18 @@ func (c *chunk) begin(enc parquet.Encoding, data []byte, rows int) error {
 		}
 		c.codes.reset(data, width)
 		return nil
+	case parquet.Encodings.DeltaBinaryPacked:
+		if isInteger(c.kind) {
+			c.summed = true
+			return c.deltas.reset(data, !c.wide)
+		}
 	}
 	return fmt.Errorf("values encoded as %s", enc)
+}
+
+// isInteger tells whether a kind's values are integers of 32 or 64 bits in a file.
+func isInteger(k column.Kind) bool {
+	return k == column.Long || k == column.Timestamptz || k == column.Date
 }
 
 func (c *chunk) dictionary(data []byte, n int) error {

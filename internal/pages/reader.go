@@ -125,6 +125,8 @@ func open(ctx context.Context, f *file.Reader, group int, c Column) (source, err
 			return true
 		case parquet.Encodings.RLE: // of levels; booleans may be encoded so, too
 			return c.Kind != column.Boolean
+		case parquet.Encodings.DeltaBinaryPacked:
+			return isInteger(c.Kind)
 		}
 		return false
 	}

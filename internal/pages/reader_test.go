@@ -90,6 +90,8 @@ func TestBlocksAreWhatWasWritten(t *testing.T) {
 	})
 }
 
+var codecs = []compress.Compression{compress.Codecs.Uncompressed, compress.Codecs.Zstd, compress.Codecs.Snappy, compress.Codecs.Lz4Raw}
+
 // written is the rows as a Parquet file.
 func written(t *rapid.T, rec arrow.RecordBatch) *file.Reader {
 	opts := []parquet.WriterProperty{
@@ -98,12 +100,23 @@ func written(t *rapid.T, rec arrow.RecordBatch) *file.Reader {
 		parquet.WithDataPageSize(rapid.SampledFrom([]int64{16, 256, 1 << 20}).Draw(t, "page size")),
 		parquet.WithBatchSize(rapid.SampledFrom([]int64{1, 7, 1024}).Draw(t, "batch")),
 		parquet.WithDataPageVersion(rapid.SampledFrom([]parquet.DataPageVersion{parquet.DataPageV1, parquet.DataPageV2}).Draw(t, "page version")),
-		parquet.WithCompression(rapid.SampledFrom([]compress.Compression{compress.Codecs.Uncompressed, compress.Codecs.Zstd, compress.Codecs.Snappy}).Draw(t, "codec")),
+		parquet.WithCompression(rapid.SampledFrom(codecs).Draw(t, "codec")),
 		parquet.WithMaxRowGroupLength(rapid.SampledFrom([]int64{100, 1 << 20}).Draw(t, "row group")),
 	}
-	if rapid.IntRange(0, 3).Draw(t, "delta") == 0 {
-		opts = append(opts, parquet.WithDictionaryDefault(false),
-			parquet.WithEncodingFor("c0", parquet.Encodings.DeltaBinaryPacked), parquet.WithEncodingFor("c5", parquet.Encodings.DeltaLengthByteArray))
+	// Columns of one file may be packed and encoded each in its own way.
+	for i := range kinds {
+		if rapid.IntRange(0, 2).Draw(t, "own codec") == 0 {
+			opts = append(opts, parquet.WithCompressionFor(fmt.Sprint("c", i), rapid.SampledFrom(codecs).Draw(t, "codec")))
+		}
+	}
+	for _, i := range []int{0, 3, 4, 5} {
+		if rapid.IntRange(0, 2).Draw(t, "delta") == 0 {
+			enc := parquet.Encodings.DeltaBinaryPacked
+			if i == 5 {
+				enc = parquet.Encodings.DeltaLengthByteArray
+			}
+			opts = append(opts, parquet.WithDictionaryFor(fmt.Sprint("c", i), false), parquet.WithEncodingFor(fmt.Sprint("c", i), enc))
+		}
 	}
 	return opened(t, encoded(t, rec, opts...))
 }
@@ -209,6 +222,47 @@ func shown(v *column.Vec, i int) string {
 	return fmt.Sprint(v.Ints[i])
 }
 
+// Differences of any width, also those that wrap, give the integers back, in whatever steps they are read.
+func TestDifferencesOfAnyWidth(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		wide := rapid.Bool().Draw(t, "64 bits")
+		shift := rapid.IntRange(0, 63).Draw(t, "narrower by")
+		longs := rapid.SliceOfN(rapid.Int64(), 1, 700).Draw(t, "values")
+		b, c := array.NewBuilder(memory.DefaultAllocator, arrow.PrimitiveTypes.Int64), pages.Column{Kind: column.Long}
+		if !wide {
+			b, c = array.NewBuilder(memory.DefaultAllocator, arrow.FixedWidthTypes.Date32), pages.Column{Kind: column.Date}
+		}
+		for i := range longs {
+			longs[i] >>= shift
+			if wide {
+				b.(*array.Int64Builder).Append(longs[i])
+			} else {
+				longs[i] = int64(int32(longs[i]))
+				b.(*array.Date32Builder).Append(arrow.Date32(longs[i]))
+			}
+		}
+		a := b.NewArray()
+		rec := array.NewRecordBatch(arrow.NewSchema([]arrow.Field{{Name: "x", Type: a.DataType()}}, nil), []arrow.Array{a}, int64(len(longs)))
+		f := opened(t, encoded(t, rec, parquet.WithDictionaryDefault(false), parquet.WithEncoding(parquet.Encodings.DeltaBinaryPacked),
+			parquet.WithDataPageSize(rapid.SampledFrom([]int64{64, 1 << 20}).Draw(t, "page size")), parquet.WithBatchSize(64)))
+		r, err := pages.New(t.Context(), f, 0, []pages.Column{c})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var block pages.Block
+		for at := 0; at < len(longs); at += block.N {
+			if err := r.Next(&block, rapid.IntRange(1, 200).Draw(t, "block")); err != nil {
+				t.Fatal(err)
+			}
+			for i, x := range block.Cols[0].Ints {
+				if x != longs[at+i] {
+					t.Fatalf("value %d: %d, want %d", at+i, x, longs[at+i])
+				}
+			}
+		}
+	})
+}
+
 // A text that is there often is there once: the values are codes.
 func TestTextsOfDictionariesAreCodes(t *testing.T) {
 	b := array.NewStringBuilder(memory.DefaultAllocator)
@@ -241,11 +295,21 @@ func FuzzReader(f *testing.F) {
 	for i := range 300 {
 		b.Append(fmt.Sprint("text ", i%17))
 	}
-	rec := array.NewRecordBatch(arrow.NewSchema([]arrow.Field{{Name: "x", Type: arrow.BinaryTypes.String, Nullable: true}}, nil), []arrow.Array{b.NewArray()}, 300)
-	whole := encoded(f, rec, parquet.WithCompression(compress.Codecs.Uncompressed))
+	longs := array.NewInt64Builder(memory.DefaultAllocator)
+	for i := range int64(300) {
+		longs.Append(i * i)
+	}
+	rec := array.NewRecordBatch(arrow.NewSchema([]arrow.Field{
+		{Name: "x", Type: arrow.BinaryTypes.String, Nullable: true}, {Name: "y", Type: arrow.PrimitiveTypes.Int64},
+	}, nil), []arrow.Array{b.NewArray(), longs.NewArray()}, 300)
+	whole := encoded(f, rec, parquet.WithCompression(compress.Codecs.Uncompressed), parquet.WithDictionaryFor("y", false),
+		parquet.WithEncodingFor("y", parquet.Encodings.DeltaBinaryPacked))
 	f.Add(uint16(60), byte(255))
 	f.Add(uint16(200), byte(1))
 	f.Add(uint16(203), byte(0x96)) // a page without its header
+	for at := range uint16(60) {   // of the differences: their header and first groups
+		f.Add(600+at, byte(0x81))
+	}
 	f.Fuzz(func(t *testing.T, at uint16, flip byte) {
 		data := bytes.Clone(whole)
 		footer := len(data) - 8 - int(binary.LittleEndian.Uint32(data[len(data)-8:])) // which is arrow-go's to read
@@ -254,7 +318,7 @@ func FuzzReader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		rows, err := pages.New(t.Context(), r, 0, []pages.Column{{Kind: column.String}})
+		rows, err := pages.New(t.Context(), r, 0, []pages.Column{{Kind: column.String}, {Leaf: 1, Kind: column.Long}})
 		for err == nil {
 			var block pages.Block
 			if err = rows.Next(&block, 100); block.N == 0 {
@@ -262,4 +326,60 @@ func FuzzReader(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Row groups without rows give none, between others and alone.
+func TestRowGroupsWithoutRows(t *testing.T) {
+	sc := arrow.NewSchema([]arrow.Field{
+		{Name: "x", Type: arrow.PrimitiveTypes.Int64, Nullable: true}, {Name: "y", Type: arrow.BinaryTypes.String},
+	}, nil)
+	for _, sizes := range [][]int{{0}, {3, 0, 2}, {0, 5, 0}} {
+		var buf bytes.Buffer
+		w, err := pqarrow.NewFileWriter(sc, &buf, parquet.NewWriterProperties(parquet.WithDictionaryFor("x", false),
+			parquet.WithEncodingFor("x", parquet.Encodings.DeltaBinaryPacked), parquet.WithCompression(compress.Codecs.Snappy)), pqarrow.DefaultWriterProps())
+		if err != nil {
+			t.Fatal(err)
+		}
+		total := 0
+		for _, n := range sizes {
+			x, y := array.NewInt64Builder(memory.DefaultAllocator), array.NewStringBuilder(memory.DefaultAllocator)
+			for i := range n {
+				x.AppendNull() // a page of NULLs only
+				y.Append(fmt.Sprint(total + i))
+			}
+			if err := w.Write(array.NewRecordBatch(sc, []arrow.Array{x.NewArray(), y.NewArray()}, int64(n))); err != nil {
+				t.Fatal(err)
+			}
+			total += n
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		f := opened(t, buf.Bytes())
+		got := 0
+		for g := range f.NumRowGroups() {
+			r, err := pages.New(t.Context(), f, g, []pages.Column{{Kind: column.Long}, {Leaf: 1, Kind: column.String}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var block pages.Block
+			for {
+				if err := r.Next(&block, 2); err != nil {
+					t.Fatal(err)
+				}
+				if block.N == 0 {
+					break
+				}
+				for i := range block.N {
+					if !block.Cols[0].IsNull(i) || string(block.Cols[1].Text(i)) != fmt.Sprint(got+i) {
+						t.Fatalf("sizes %v, row %d: %s, %s", sizes, got+i, shown(&block.Cols[0], i), block.Cols[1].Text(i))
+					}
+				}
+				got += block.N
+			}
+		}
+		if got != total {
+			t.Errorf("sizes %v: %d rows, want %d", sizes, got, total)
+		}
+	}
 }
