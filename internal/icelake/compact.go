@@ -8,7 +8,6 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
 
@@ -53,7 +52,7 @@ func (l *Lake) Rewrite(ctx context.Context, name string, shape lake.Shape) (*lak
 	if err != nil {
 		return nil, fmt.Errorf("looking for small files of table %s: %w", name, err)
 	}
-	if out.Files, err = l.write(ctx, tbl, name, int(out.Rows), runs(ctx, tbl, scan, tasks, shape.MaxBytes), table.WithTargetFileSize(2*shape.Target)); err != nil {
+	if out.Files, err = l.write(ctx, tbl, name, int(out.Rows), runs(ctx, tbl, scan, tasks, shape.MaxBytes), 2*shape.Target); err != nil {
 		return nil, err
 	}
 	if err := conserve(out); err != nil {
@@ -138,17 +137,16 @@ func choose(files map[class][]small, shape lake.Shape) []small {
 }
 
 // runs yields the rows of data files in sorted runs of about so many bytes of columns.
-func runs(ctx context.Context, tbl *table.Table, scan *table.Scan, tasks []table.FileScanTask, most int) iter.Seq2[arrow.RecordBatch, error] {
-	return func(yield func(arrow.RecordBatch, error) bool) {
+func runs(ctx context.Context, tbl *table.Table, scan *table.Scan, tasks []table.FileScanTask, most int) iter.Seq2[rowsOf, error] {
+	return func(yield func(rowsOf, error) bool) {
 		run := &lake.Block{}
 		flush := func() error {
-			for rec, err := range sorted(tbl, run) {
-				if err != nil {
-					return err
-				}
-				if !yield(rec, nil) {
-					return errEnough
-				}
+			rows, err := sorted(tbl, run)
+			if err != nil {
+				return err
+			}
+			if !yield(rows, nil) {
+				return errEnough
 			}
 			run.N = 0
 			for i := range run.Cols {
@@ -166,7 +164,7 @@ func runs(ctx context.Context, tbl *table.Table, scan *table.Scan, tasks []table
 			err = flush()
 		}
 		if err != nil && !errors.Is(err, errEnough) {
-			yield(nil, err)
+			yield(rowsOf{}, err)
 		}
 	}
 }
@@ -193,30 +191,21 @@ func blockBytes(b *lake.Block) (n int) {
 	return n
 }
 
-// sorted yields the rows of a block in order of the table's partition column.
-func sorted(tbl *table.Table, b *lake.Block) iter.Seq2[arrow.RecordBatch, error] {
-	return func(yield func(arrow.RecordBatch, error) bool) {
-		sc, err := arrowSchema(tbl)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		by := b.Index(partitionColumn(tbl))
-		if by < 0 {
-			yield(nil, errors.New("the table has lost its partition column"))
-			return
-		}
-		times := b.Cols[by].Ints
-		order := make([]int32, b.N)
-		for i := range order {
-			order[i] = int32(i)
-		}
-		slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(times[a], times[b]) })
-		for part := range slices.Chunk(order, compactRows) {
-			rec, err := record(sc, b, part)
-			if !yield(rec, err) || err != nil {
-				return
-			}
-		}
+// sorted is the rows of a block in order of the table's partition column.
+func sorted(tbl *table.Table, b *lake.Block) (rowsOf, error) {
+	by := b.Index(partitionColumn(tbl))
+	if by < 0 {
+		return rowsOf{}, errors.New("the table has lost its partition column")
 	}
+	times := b.Cols[by].Ints
+	order := make([]int32, b.N)
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(times[a], times[b]) })
+	out := rowsOf{blocks: []lake.Block{*b}, n: b.N}
+	for part := range slices.Chunk(order, compactRows) {
+		out.pieces = append(out.pieces, piece{rows: part})
+	}
+	return out, nil
 }

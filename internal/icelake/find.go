@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
-	"strconv"
 
 	"github.com/apache/arrow-go/v18/parquet/metadata"
 	"github.com/apache/iceberg-go"
@@ -27,34 +26,11 @@ const (
 // findFiles is how many files are asked at once: of a bucket it is the waiting that counts.
 const findFiles = 16
 
-// filterBytes is the size of the filter for a file of so many rows, a power of 2.
+// filterBytes is the size of the filter for a file of so many rows, a power of 2: one for the largest file
+// would outweigh the small ones.
 func filterBytes(rows int) int {
 	n := min(rows, rowGroup) * filterBits / 8
 	return max(filterMin, 1<<bits.Len(uint(max(n, 1)-1)))
-}
-
-// withFilter is the table for writing files of at most so many rows: their filter of ids has the size for
-// it. The property is the table's alone in iceberg-go, and a filter for the largest file would outweigh
-// the small ones.
-func withFilter(tbl *table.Table, rows int) (*table.Table, error) {
-	if _, ok := tbl.Schema().FindFieldByName(event.ColumnEventID); !ok {
-		return tbl, nil
-	}
-	b, err := table.MetadataBuilderFromBase(tbl.Metadata(), tbl.MetadataLocation())
-	if err != nil {
-		return nil, err
-	}
-	if err := b.SetProperties(iceberg.Properties{
-		bloomEnabled:                        "true", // also of a table that was made before there were any
-		table.ParquetBloomFilterMaxBytesKey: strconv.Itoa(filterBytes(rows)),
-	}); err != nil {
-		return nil, err
-	}
-	meta, err := b.Build()
-	if err != nil {
-		return nil, err
-	}
-	return table.New(tbl.Identifier(), meta, tbl.MetadataLocation(), tbl.FS, nil), nil
 }
 
 // Find looks for the rows of an event id in a table's newest snapshot. It opens only files whose bounds

@@ -3,10 +3,10 @@ package icelake
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/parquet"
-	"github.com/apache/arrow-go/v18/parquet/compress"
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 	"github.com/apache/iceberg-go/table"
 
@@ -15,8 +15,10 @@ import (
 
 // ParquetWriter writes rows as one Parquet file of the lake's columns, without being part of a table.
 type ParquetWriter struct {
-	sc *arrow.Schema
-	w  *pqarrow.FileWriter
+	out  io.Writer
+	sc   *arrow.Schema
+	meta map[string]string
+	w    *pqarrow.FileWriter // nil: no rows yet
 }
 
 // NewParquetWriter begins a file on w; meta becomes its key-value metadata.
@@ -25,21 +27,36 @@ func NewParquetWriter(w io.Writer, columns []lake.Column, meta map[string]string
 	if err != nil {
 		return nil, fmt.Errorf("describing a Parquet file: %w", err)
 	}
-	props := parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd), parquet.WithCreatedBy("pinflow"))
-	fw, err := pqarrow.NewFileWriter(sc, struct{ io.Writer }{w}, props, pqarrow.DefaultWriterProps())
+	return &ParquetWriter{out: w, sc: sc, meta: meta}, nil
+}
+
+// begin begins the file, whose first rows are given: they choose the encodings.
+func (p *ParquetWriter) begin(r rowsOf) error {
+	props, err := writerProperties(p.sc, r, 0)
 	if err != nil {
-		return nil, fmt.Errorf("beginning a Parquet file: %w", err)
+		return err
 	}
-	for k, v := range meta {
-		if err := fw.AppendKeyValueMetadata(k, v); err != nil {
-			return nil, fmt.Errorf("beginning a Parquet file: %w", err)
+	if p.w, err = pqarrow.NewFileWriter(p.sc, struct{ io.Writer }{p.out}, props, arrowProperties()); err != nil {
+		return fmt.Errorf("beginning a Parquet file: %w", err)
+	}
+	for _, k := range slices.Sorted(maps.Keys(p.meta)) {
+		if err := p.w.AppendKeyValueMetadata(k, p.meta[k]); err != nil {
+			return fmt.Errorf("beginning a Parquet file: %w", err)
 		}
 	}
-	return &ParquetWriter{sc: sc, w: fw}, nil
+	return nil
 }
 
 // Write writes the rows of a block at the indexes given as a row group.
 func (p *ParquetWriter) Write(b *lake.Block, rows []int32) error {
+	if p.w == nil {
+		one := piece{rows: rows}
+		r := rowsOf{blocks: []lake.Block{*b}, pieces: []piece{one}}
+		r.n = one.len(r.blocks)
+		if err := p.begin(r); err != nil {
+			return err
+		}
+	}
 	rec, err := record(p.sc, b, rows)
 	if err != nil {
 		return err
@@ -51,8 +68,13 @@ func (p *ParquetWriter) Write(b *lake.Block, rows []int32) error {
 	return nil
 }
 
-// Close ends the file; w stays open.
+// Close ends the file; what it is written on stays open.
 func (p *ParquetWriter) Close() error {
+	if p.w == nil {
+		if err := p.begin(rowsOf{}); err != nil {
+			return err
+		}
+	}
 	if err := p.w.Close(); err != nil {
 		return fmt.Errorf("ending a Parquet file: %w", err)
 	}

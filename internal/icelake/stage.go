@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/iceberg-go"
-	"github.com/apache/iceberg-go/codec"
 	"github.com/apache/iceberg-go/table"
 
 	"github.com/pinflow/pinflow/internal/column"
@@ -34,44 +32,17 @@ func (l *Lake) Stage(ctx context.Context, name string, blocks []lake.Block) ([]l
 	if err != nil {
 		return nil, err
 	}
-	groups, err := byDay(tbl, blocks)
+	days, err := byDay(tbl, blocks)
 	if err != nil {
 		return nil, fmt.Errorf("staging for table %s: %w", name, err)
 	}
 	var files []ledger.LakeFile
-	for _, g := range groups {
-		more, err := l.write(ctx, tbl, name, g.rows, g.batches)
+	for _, d := range days {
+		more, err := l.write(ctx, tbl, name, d.n, d.once(), 0)
 		if err != nil {
 			return nil, errors.Join(err, l.Discard(ctx, files))
 		}
 		files = append(files, more...)
-	}
-	return files, nil
-}
-
-// write makes data files of batches that are clustered by day, at most so many rows of each.
-func (l *Lake) write(ctx context.Context, tbl *table.Table, name string, rows int, batches iter.Seq2[arrow.RecordBatch, error], opts ...table.WriteRecordOption) ([]ledger.LakeFile, error) {
-	sc, err := arrowSchema(tbl)
-	if err != nil {
-		return nil, err
-	}
-	if tbl, err = withFilter(tbl, rows); err != nil {
-		return nil, fmt.Errorf("writing data files of table %s: %w", name, err)
-	}
-	spec := tbl.Spec()
-	var files []ledger.LakeFile
-	opts = append(opts, table.WithClusteredWrite(), table.WithRecordBatchBufferSize(1))
-	for df, err := range table.WriteRecords(ctx, tbl, sc, batches, opts...) {
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("writing data files of table %s: %w", name, err), l.Discard(ctx, files))
-		}
-		entry, err := codec.EncodeDataFile(df, spec, tbl.Schema(), formatVersion)
-		files = append(files, ledger.LakeFile{
-			Table: name, Path: df.FilePath(), Records: df.Count(), Bytes: df.FileSizeBytes(), Entry: entry,
-		})
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("encoding manifest entry of %s: %w", df.FilePath(), err), l.Discard(ctx, files))
-		}
 	}
 	return files, nil
 }
@@ -111,7 +82,7 @@ func covers(sc *iceberg.Schema, blocks []lake.Block) string {
 	return ""
 }
 
-// arrowSchema is the Arrow form in which WriteRecords takes rows without converting them.
+// arrowSchema is the Arrow form of a table's rows, with the numbers of its fields.
 func arrowSchema(tbl *table.Table) (*arrow.Schema, error) {
 	return table.SchemaToArrowSchemaWithOptions(tbl.Schema(), table.ArrowSchemaOptions{
 		IncludeFieldIDs: true, TableProperties: tbl.Properties(),
@@ -125,19 +96,8 @@ type piece struct {
 	rows  []int32
 }
 
-// group is days with about as many rows each, at most so many.
-type group struct {
-	rows    int
-	batches iter.Seq2[arrow.RecordBatch, error]
-}
-
-// byDay returns the blocks' rows as record batches, grouped by the size that a day's filter of ids needs,
-// within a group days in order.
-func byDay(tbl *table.Table, blocks []lake.Block) ([]group, error) {
-	sc, err := arrowSchema(tbl)
-	if err != nil {
-		return nil, err
-	}
+// byDay sorts the blocks' rows by day. Within a day they stay in the order given.
+func byDay(tbl *table.Table, blocks []lake.Block) ([]rowsOf, error) {
 	spec := tbl.Spec()
 	by, ok := tbl.Schema().FindFieldByID(spec.Field(0).SourceID())
 	if !ok {
@@ -151,24 +111,16 @@ func byDay(tbl *table.Table, blocks []lake.Block) ([]group, error) {
 		}
 		pieces = splitDays(pieces, i, &blocks[i].Cols[at])
 	}
-	perDay := map[int64]int{}
-	for _, p := range pieces {
-		perDay[p.day] += p.len(blocks)
-	}
-	size := func(p piece) int { return filterBytes(perDay[p.day]) }
-	slices.SortStableFunc(pieces, func(a, b piece) int {
-		return cmp.Or(cmp.Compare(size(b), size(a)), cmp.Compare(a.day, b.day), a.block-b.block)
-	})
-	var groups []group
-	for from := 0; from < len(pieces); {
-		until, most := from, 0
-		for ; until < len(pieces) && size(pieces[until]) == size(pieces[from]); until++ {
-			most = max(most, perDay[pieces[until].day])
+	slices.SortStableFunc(pieces, func(a, b piece) int { return cmp.Compare(a.day, b.day) })
+	var days []rowsOf
+	for from, p := range pieces {
+		if from == 0 || pieces[from-1].day != p.day {
+			days = append(days, rowsOf{blocks: blocks})
 		}
-		groups = append(groups, group{most, batches(sc, blocks, pieces[from:until])})
-		from = until
+		d := &days[len(days)-1]
+		d.pieces, d.n = append(d.pieces, p), d.n+p.len(blocks)
 	}
-	return groups, nil
+	return days, nil
 }
 
 func (p piece) len(blocks []lake.Block) int {
@@ -176,18 +128,6 @@ func (p piece) len(blocks []lake.Block) int {
 		return blocks[p.block].N
 	}
 	return len(p.rows)
-}
-
-// batches yields pieces as record batches.
-func batches(sc *arrow.Schema, blocks []lake.Block, pieces []piece) iter.Seq2[arrow.RecordBatch, error] {
-	return func(yield func(arrow.RecordBatch, error) bool) {
-		for _, p := range pieces {
-			rec, err := record(sc, &blocks[p.block], p.rows)
-			if !yield(rec, err) || err != nil {
-				return
-			}
-		}
-	}
 }
 
 // splitDays appends a piece for each day of a block, from the times in microseconds.

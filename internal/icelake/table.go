@@ -29,9 +29,6 @@ const (
 // some hundreds.
 const manifestBytes = 1 << 20
 
-// bloomEnabled is the property that gives files a bloom filter of event ids.
-const bloomEnabled = table.ParquetBloomFilterColumnEnabledKeyPrefix + "." + event.ColumnEventID
-
 // icebergType is the table's type for a kind; next gives field ids to what is nested.
 func icebergType(k column.Kind, next func() int) iceberg.Type {
 	switch k {
@@ -105,18 +102,12 @@ func propertiesOf(t lake.Table) iceberg.Properties {
 		table.ManifestTargetSizeBytesKey:          strconv.Itoa(manifestBytes),
 		table.MetadataDeleteAfterCommitEnabledKey: "true",
 		table.MetadataPreviousVersionsMaxKey:      "100",
-		table.ParquetCompressionKey:               "zstd",
-		table.ParquetCompressionLevelKey:          "1",
+		table.ParquetCompressionKey:               "zstd", // of what other engines write; see writerProperties for ours
+		table.ParquetCompressionLevelKey:          strconv.Itoa(zstdLevel),
 		table.CommitNumRetriesKey:                 "0",
-		bloomEnabled:                              "true",
 		propSeq:                                   "0",
-	}
-	for _, c := range t.Columns {
-		switch c.Name {
-		case event.ColumnEventID, event.ColumnEventTime, event.ColumnReceivedAt, event.ColumnOffset:
-			// No two alike: a dictionary would only cost time.
-			p["write.parquet.dict-encoding-enabled.column."+c.Name] = "false"
-		}
+
+		table.ParquetBloomFilterColumnEnabledKeyPrefix + "." + event.ColumnEventID: "true",
 	}
 	if t.Schemas != nil {
 		p[propSchemas] = string(t.Schemas)
