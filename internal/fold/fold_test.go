@@ -307,8 +307,8 @@ func diff(want, got map[string]map[string]any) string {
 	return cmp.Diff(want, got, near)
 }
 
-// However events are cut into batches, batches into folders, and blocks merged in whatever order and
-// shape, at any grain and by any dimensions: the answer is that of a naive fold of all events. (M2)
+// However events are cut into batches, batches into folders of whatever grain, and blocks merged in whatever
+// order and shape, at any grain and by any dimensions: the answer is that of a naive fold of all events. (M2)
 func TestFoldAndMergeAnyWay(t *testing.T) {
 	prove.Invariant(t, "M2")
 	s := schema(t)
@@ -318,8 +318,11 @@ func TestFoldAndMergeAnyWay(t *testing.T) {
 		every := rapid.SliceOfN(rapid.Custom(genPin), 1, 40).Draw(rt, "pins")
 		pins := every
 
+		grains := []calendar.Grain{calendar.Minute, calendar.Hour, calendar.Day}
+		grain := rapid.SampledFrom(grains).Draw(rt, "grain")
 		var blocks []*fold.States
 		f := fold.New(c)
+		f.Coarsen(rapid.SampledFrom(grains[:slices.Index(grains, grain)+1]).Draw(rt, "folded by"))
 		for len(pins) > 0 {
 			n := rapid.IntRange(1, len(pins)).Draw(rt, "batch")
 			rows := rowsOf(rt, s, pins[:n])
@@ -344,7 +347,6 @@ func TestFoldAndMergeAnyWay(t *testing.T) {
 			}
 			blocks = append(m.Split(rapid.SampledFrom([]int{1, 500, fold.MaxBlock}).Draw(rt, "split"), nil), perm[n:]...)
 		}
-		grain := rapid.SampledFrom([]calendar.Grain{calendar.Minute, calendar.Hour, calendar.Day}).Draw(rt, "grain")
 		dims := rapid.SampledFrom([][]string{{}, {"category"}, {"country"}, {"country", "category"}}).Draw(rt, "by")
 		by := fold.Everything(c, grain)
 		by.Dims = nil

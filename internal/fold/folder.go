@@ -16,6 +16,7 @@ type Folder struct {
 	c      *metric.Compiled
 	plan   *plan
 	clock  *calendar.Clock
+	grain  calendar.Grain // of the buckets
 	lates  [calendar.Grains]*calendar.Clock
 	dicts  []*dict
 	groups *groups
@@ -72,7 +73,7 @@ type input struct {
 
 // New returns a folder for the view.
 func New(c *metric.Compiled) *Folder {
-	f := &Folder{c: c, clock: calendar.NewClock(c.Zone), groups: newGroups(len(c.Dims))}
+	f := &Folder{c: c, clock: calendar.NewClock(c.Zone), grain: c.Grain, groups: newGroups(len(c.Dims))}
 	for g := range f.lates {
 		f.lates[g] = calendar.NewClock(c.Zone)
 	}
@@ -85,6 +86,11 @@ func New(c *metric.Compiled) *Folder {
 	}
 	return f
 }
+
+// Coarsen makes a folder that holds nothing fold into buckets of a grain above the view's, of which each is
+// made of whole ones of the view's: the states are those that Regroup would make of finer ones. Late rows are
+// still counted for every grain of the view.
+func (f *Folder) Coarsen(grain calendar.Grain) { f.grain = max(f.grain, grain) }
 
 // Groups is the number of groups held.
 func (f *Folder) Groups() int { return f.groups.size() }
@@ -262,7 +268,7 @@ func (f *Folder) judge(rows *event.Rows) {
 		case f.c.Late >= 0 && received[i]-eventTime[i] > f.c.Late:
 			f.fates[i] = rowDropped
 		}
-		f.buckets[i] = f.clock.Start(f.c.Grain, us)
+		f.buckets[i] = f.clock.Start(f.grain, us)
 	}
 	if p.filter < 0 {
 		return

@@ -2,6 +2,7 @@ package fold
 
 import (
 	"hash/maphash"
+	"math/bits"
 	"slices"
 
 	"github.com/pinflow/pinflow/internal/column"
@@ -297,7 +298,14 @@ type combos struct {
 	codes  [][]uint32 // per dimension, per combo
 	hashes []uint64
 	slots  []uint32 // combo + 1, 0 is free
+
+	// While all codes of a tuple fit into a few bits: combo + 1 by these, 0 is not known.
+	table  []uint32
+	widths []int // bits of each dimension
 }
+
+// tableBits is how many bits the codes of a tuple may have for the table: it stays in the cache.
+const tableBits = 14
 
 // assign returns the combo of each of n rows, in scratch; nil if there are no dimensions.
 func (c *combos) assign(codes [][]uint32, n int, scratch *[]uint32) []uint32 {
@@ -312,6 +320,10 @@ func (c *combos) assign(codes [][]uint32, n int, scratch *[]uint32) []uint32 {
 	}
 	*scratch = sized(*scratch, n)
 	out := *scratch
+	if c.tabled(codes) {
+		c.look(codes, out)
+		return out
+	}
 	for k := range out {
 		if k > 0 && same(codes, k, k-1) {
 			out[k] = out[k-1]
@@ -320,6 +332,52 @@ func (c *combos) assign(codes [][]uint32, n int, scratch *[]uint32) []uint32 {
 		out[k] = c.find(codes, k)
 	}
 	return out
+}
+
+// tabled makes the table wide enough for the codes, if it can be.
+func (c *combos) tabled(codes [][]uint32) bool {
+	if c.widths == nil {
+		c.widths = make([]int, len(codes))
+	}
+	all, wider := 0, c.table == nil
+	for d := range codes {
+		most := uint32(0)
+		for _, code := range codes[d] {
+			most = max(most, code)
+		}
+		if w := bits.Len32(most); w > c.widths[d] {
+			c.widths[d], wider = w, true
+		}
+		all += c.widths[d]
+	}
+	if all > tableBits {
+		c.table = nil
+		return false
+	}
+	if wider {
+		c.table = make([]uint32, 1<<all)
+	}
+	return true
+}
+
+// look is assign by the table.
+func (c *combos) look(codes [][]uint32, out []uint32) {
+	copy(out, codes[0])
+	shift := c.widths[0]
+	for d := 1; d < len(codes); d++ {
+		for k, code := range codes[d] {
+			out[k] |= code << shift
+		}
+		shift += c.widths[d]
+	}
+	for k, at := range out {
+		id := c.table[at]
+		if id == 0 {
+			id = c.find(codes, k) + 1
+			c.table[at] = id
+		}
+		out[k] = id - 1
+	}
 }
 
 func (c *combos) find(codes [][]uint32, k int) uint32 {
@@ -369,7 +427,7 @@ func (c *combos) rehash() {
 }
 
 func (c *combos) memory() int {
-	return len(c.hashes)*(8+4*len(c.codes)) + 4*cap(c.slots)
+	return len(c.hashes)*(8+4*len(c.codes)) + 4*(cap(c.slots)+cap(c.table))
 }
 
 func same(codes [][]uint32, a, b int) bool {

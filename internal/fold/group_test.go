@@ -7,12 +7,12 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Groups are the distinct keys whether they lie in a grid or, where that would stay empty, in a hash table.
+// Groups are the distinct keys whether they lie in a grid or, where that would stay empty, in a hash table, and
+// whether the values of the dimensions are few enough for a table or become too many on the way.
 func TestGroups(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		dims := rapid.IntRange(0, 3).Draw(t, "dims")
 		buckets := rapid.SampledFrom([]int{1, 10, 600}).Draw(t, "buckets")
-		values := rapid.SampledFrom([]int{1, 10, 5000}).Draw(t, "values")
 		state := rapid.Uint64().Draw(t, "seed")
 		next := func(n int) int {
 			state = state*6364136223846793005 + 1442695040888963407
@@ -22,6 +22,7 @@ func TestGroups(t *testing.T) {
 		want := map[string]uint32{}
 		for range 3 {
 			const n = 500
+			values := rapid.SampledFrom([]int{1, 10, 100, 5000}).Draw(t, "values") // more or fewer than before
 			keys, codes, out := make([]int64, n), make([][]uint32, dims), make([]uint32, n)
 			for d := range codes {
 				codes[d] = make([]uint32, n)
