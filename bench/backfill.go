@@ -157,10 +157,9 @@ func backfillRate(ctx context.Context, l *icelake.Lake, stream *event.Stream, v 
 		if err != nil {
 			return 0, 0, err
 		}
-		sel := lake.Selection{Table: "pin", Columns: r.Columns(), From: at.UnixMicro(), To: at.Add(24 * time.Hour).UnixMicro()}
-		if _, err := l.Scan(ctx, sel, func(b *lake.Block) error {
-			return r.Add(b, func(span.Key) span.Range { return span.Range{To: math.MaxInt64} })
-		}); err != nil {
+		all := func(span.Key) span.Range { return span.Range{To: math.MaxInt64} }
+		sel := r.Select(lake.Selection{Table: "pin", From: at.UnixMicro(), To: at.Add(24 * time.Hour).UnixMicro()}, all)
+		if _, err := l.Scan(ctx, sel, func(b *lake.Block) error { return r.Add(b, all) }); err != nil {
 			return 0, 0, err
 		}
 		r.Take()

@@ -181,6 +181,7 @@ func (w *Worker) do(ctx context.Context, t *ledger.TaskLease) error {
 	now := time.Now()
 	d := &day{w: w, t: t, r: r, from: at.UnixMicro(), end: at.Add(24 * time.Hour).UnixMicro(), begun: now, renewed: now, worked: now}
 	d.tier = segment.TierFor(r.Compiled(), d.end, now.UnixMicro())
+	r.Coarsen(d.tier)
 	if d.snapshot, err = w.lake.Newest(ctx, t.Stream); err != nil {
 		return err
 	}
@@ -214,7 +215,7 @@ func (d *day) read(ctx context.Context) error {
 	if t.Engine == ledger.EngineSpark {
 		return d.elsewhere(ctx, sel)
 	}
-	_, err := d.w.lake.Scan(ctx, sel, func(b *lake.Block) error { return d.block(ctx, b, d.r.Add) })
+	_, err := d.w.lake.Scan(ctx, d.r.Select(sel, d.bounds), func(b *lake.Block) error { return d.block(ctx, b, d.r.Add) })
 	return err
 }
 

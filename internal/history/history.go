@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/column"
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/fault"
@@ -27,6 +28,7 @@ type Reader struct {
 	lanes   map[int32]*lane // by the schema that judged the rows
 	targets []*target       // by schema, oldest first
 	columns []string
+	spare   []string // of them, those that only tell the origin of rows
 
 	picked map[int32][]int32 // rows of the block in hand, by schema
 }
@@ -112,7 +114,7 @@ func (r *Reader) addTarget(s *event.Schema, magnitudes bool) error {
 
 // addLanes gives the rows of each schema the target they are folded under, and lists what has to be read.
 func (r *Reader) addLanes(schemas []*event.Schema) {
-	need := map[string]bool{event.ColumnLog: true, event.ColumnPartition: true, event.ColumnOffset: true, event.ColumnSchema: true}
+	need := map[string]bool{}
 	for _, s := range schemas {
 		l := &lane{schema: s, to: r.targets[0]}
 		for _, t := range r.targets {
@@ -130,14 +132,48 @@ func (r *Reader) addLanes(schemas []*event.Schema) {
 		}
 		r.lanes[s.Version] = l
 	}
+	for _, name := range origin {
+		if !need[name] {
+			r.spare = append(r.spare, name)
+		}
+		need[name] = true
+	}
 	for name := range need {
 		r.columns = append(r.columns, name)
 	}
 	slices.Sort(r.columns)
 }
 
+// origin are the columns that say whether a row is folded, and how.
+var origin = [...]string{event.ColumnLog, event.ColumnPartition, event.ColumnOffset, event.ColumnSchema}
+
+// Coarsen folds into buckets of a tier's grain, for whoever keeps no finer ones.
+func (r *Reader) Coarsen(tier calendar.Grain) {
+	for _, t := range r.targets {
+		t.folder.Coarsen(tier)
+	}
+}
+
 // Columns are the columns of the stream's table that Add needs.
 func (r *Reader) Columns() []string { return r.columns }
+
+// Select makes a selection read what Add needs of rows within the bounds: where all rows of a part of a file
+// are within them, what tells their origin is not read. The bounds may be asked from several goroutines.
+func (r *Reader) Select(sel lake.Selection, in Bounds) lake.Selection {
+	sel.Columns, sel.Spare = r.columns, r.spare
+	sel.Whole = func(o lake.Origin) bool {
+		if r.lanes[o.Schema] == nil {
+			return false // Add says what is wrong with it
+		}
+		for p := int64(o.FirstPartition); p <= int64(o.LastPartition); p++ {
+			if b := in(span.Key{Log: o.Log, Partition: int32(p)}); o.Offsets.From < b.From || o.Offsets.To > b.To {
+				return false
+			}
+		}
+		return true
+	}
+	return sel
+}
 
 // Compiled is the version under the stream's newest schema. Its states are those of every schema.
 func (r *Reader) Compiled() *metric.Compiled { return r.targets[len(r.targets)-1].c }
@@ -155,6 +191,9 @@ func (r *Reader) Add(b *lake.Block, in Bounds) error { return r.add(b, in, false
 func (r *Reader) AddOlder(b *lake.Block, in Bounds) error { return r.add(b, in, true) }
 
 func (r *Reader) add(b *lake.Block, in Bounds, older bool) error {
+	if b.Origin != nil {
+		return r.addWhole(b, older)
+	}
 	if err := r.pick(b, in); err != nil {
 		return err
 	}
@@ -174,13 +213,26 @@ func (r *Reader) add(b *lake.Block, in Bounds, older bool) error {
 	return nil
 }
 
+// addWhole folds all rows of a block.
+func (r *Reader) addWhole(b *lake.Block, older bool) error {
+	l := r.lanes[b.Origin.Schema]
+	if older && !l.older {
+		return nil
+	}
+	if err := l.fold(b); err != nil {
+		return fmt.Errorf("folding rows of schema %d: %w", b.Origin.Schema, err)
+	}
+	r.Rows += int64(b.N)
+	return nil
+}
+
 // pick lists the rows within the bounds by schema.
 func (r *Reader) pick(b *lake.Block, in Bounds) error {
 	for v := range r.picked {
 		r.picked[v] = r.picked[v][:0]
 	}
 	var cols [4][]int64
-	for i, name := range [...]string{event.ColumnLog, event.ColumnPartition, event.ColumnOffset, event.ColumnSchema} {
+	for i, name := range origin {
 		at := b.Index(name)
 		if at < 0 {
 			return fault.New(fault.Corrupt, "lake_column", "the lake's rows have no column %s", name)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/pinflow/pinflow/internal/column"
 	"github.com/pinflow/pinflow/internal/event"
@@ -271,4 +272,59 @@ func TestFaults(t *testing.T) {
 	if err := r.Add(b, everything); fault.CodeOf(err) != "lake_column" {
 		t.Errorf("a block without offsets: %v", err)
 	}
+}
+
+// What a scan may leave out because rows are wanted as a whole changes nothing: for any cuts, and rows of any
+// schema, the sums are those of the rows read one by one.
+func TestRowsWantedAsAWholeCountTheSame(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		snap := snapshot(t, 2, "points")
+		cuts := [2]int64{rapid.Int64Range(0, 12).Draw(rt, "cut of 0"), rapid.Int64Range(0, 12).Draw(rt, "cut of 1")}
+		bounds := func(k span.Key) span.Range { return span.Range{To: cuts[k.Partition]} }
+		one, whole := reader(t, snap, history.New), reader(t, snap, history.New)
+		sel := whole.Select(lake.Selection{Table: "pin"}, bounds)
+		for range rapid.IntRange(1, 4).Draw(rt, "blocks") {
+			p, first := int32(rapid.IntRange(0, 1).Draw(rt, "partition")), rapid.Int64Range(0, 10).Draw(rt, "first")
+			judged := slices.Repeat([]int32{int32(rapid.IntRange(1, 3).Draw(rt, "schema"))}, rapid.IntRange(1, 6).Draw(rt, "rows"))
+			b := only(one, block(t, p, first, judged...))
+			if err := one.Add(b, bounds); err != nil {
+				rt.Fatal(err)
+			}
+			origin := lake.Origin{
+				Log: 1, Schema: judged[0], FirstPartition: p, LastPartition: p, Offsets: span.Range{From: first, To: first + int64(len(judged))},
+			}
+			if sel.Whole(origin) {
+				b = b.Pick(sequence(b.N))
+				b.Origin = &origin
+				for _, name := range sel.Spare {
+					i := b.Index(name)
+					b.Columns, b.Cols = slices.Delete(slices.Clone(b.Columns), i, i+1), slices.Delete(b.Cols, i, i+1)
+				}
+			}
+			if err := whole.Add(b, bounds); err != nil {
+				rt.Fatal(err)
+			}
+			origin.FirstPartition, origin.LastPartition = 0, 1
+			if sel.Whole(origin) != (origin.Offsets.To <= min(cuts[0], cuts[1])) {
+				rt.Fatalf("offsets %v of two partitions, cuts %v: %v", origin.Offsets, cuts, sel.Whole(origin))
+			}
+			if origin.Schema = 9; sel.Whole(origin) {
+				rt.Fatal("rows of an unknown schema are wanted as a whole")
+			}
+		}
+		if one.Rows != whole.Rows {
+			rt.Fatalf("%d rows, not %d", whole.Rows, one.Rows)
+		}
+		if diff := cmp.Diff(scores(t, one), scores(t, whole)); diff != "" {
+			rt.Fatal(diff)
+		}
+	})
+}
+
+func sequence(n int) []int32 {
+	rows := make([]int32, n)
+	for i := range rows {
+		rows[i] = int32(i)
+	}
+	return rows
 }

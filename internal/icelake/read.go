@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
+	"slices"
 	"sync"
 
 	"github.com/apache/arrow-go/v18/parquet/file"
@@ -18,6 +20,7 @@ import (
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/pages"
+	"github.com/pinflow/pinflow/internal/span"
 )
 
 // fileReader reads the data files of a table for a selection.
@@ -26,6 +29,9 @@ type fileReader struct {
 	columns []fileColumn
 	wanted  int // so many of them are shown, the others only ask
 	asks    []ask
+	whole   func(lake.Origin) bool // nil: not asked
+	spare   map[int]bool           // columns that rows which are wanted as a whole come without
+	origin  [4]int                 // columns of log, partition, offset, schema
 	blocks  chan *filled
 	free    chan *filled
 
@@ -50,7 +56,8 @@ type filled struct {
 	pages.Block
 	rows   []int32 // those selected, when not all are
 	chosen bool
-	of     []int // by column: its place in the block; -1: the file has none
+	of     []int        // by column: its place in the block; -1: the file has none
+	origin *lake.Origin // of rows that are wanted as a whole
 }
 
 // blocksInHand is how many blocks the readers of a scan share: one being read by each, one being shown.
@@ -82,7 +89,23 @@ func (l *Lake) newFileReader(sel lake.Selection, names []string, sc *iceberg.Sch
 		condition(event.ColumnPartition, int64(sel.Key.Partition), int64(sel.Key.Partition)+1)
 		condition(event.ColumnOffset, sel.FromOffset, sel.ToOffset)
 	}
+	r.wholly(sel, sc)
 	return r
+}
+
+// wholly prepares the question whether rows are wanted as a whole.
+func (r *fileReader) wholly(sel lake.Selection, sc *iceberg.Schema) {
+	if sel.Whole == nil {
+		return
+	}
+	r.spare = map[int]bool{}
+	for i, name := range [...]string{event.ColumnLog, event.ColumnPartition, event.ColumnOffset, event.ColumnSchema} {
+		if r.origin[i] = r.find(sc, name); r.origin[i] < 0 {
+			return
+		}
+		r.spare[r.origin[i]] = slices.Contains(sel.Spare, name)
+	}
+	r.whole = sel.Whole
 }
 
 // find is the position of a column, which is read from now on; -1: the schema has none.
@@ -155,17 +178,90 @@ func (r *fileReader) file(ctx context.Context, t table.FileScanTask) (err error)
 		return nil
 	}
 	for g := range f.NumRowGroups() {
-		asks, some, err := r.remaining(f.MetaData().RowGroup(g), columns, of)
+		rows := f.MetaData().RowGroup(g)
+		asks, some, err := r.remaining(rows, columns, of)
 		if err != nil {
 			return err
 		}
-		if some {
-			if err := r.group(ctx, f, g, columns, of, asks); err != nil {
-				return err
-			}
+		if !some {
+			continue
+		}
+		l := layout{columns: columns, of: of}
+		if origin, ok := r.originOf(rows, columns, of); ok && r.whole(origin) {
+			l = r.without(l, asks, origin)
+		}
+		if err := r.group(ctx, f, g, l, asks); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// layout is what is read of a row group.
+type layout struct {
+	columns []pages.Column
+	of      []int
+	origin  *lake.Origin // of rows that are wanted as a whole
+}
+
+// without leaves out the columns that rows wanted as a whole can spare.
+func (r *fileReader) without(l layout, asks []ask, origin lake.Origin) layout {
+	out := layout{of: slices.Clone(l.of), origin: &origin}
+	for _, a := range asks {
+		if r.spare[a.column] {
+			return l
+		}
+	}
+	for i, at := range l.of {
+		switch {
+		case r.spare[i]:
+			out.of[i] = -1
+		case at >= 0:
+			out.of[i] = len(out.columns)
+			out.columns = append(out.columns, l.columns[at])
+		}
+	}
+	return out
+}
+
+// originOf is where the rows of a row group come from, if statistics tell.
+func (r *fileReader) originOf(rows *metadata.RowGroupMetaData, columns []pages.Column, of []int) (o lake.Origin, ok bool) {
+	if r.whole == nil {
+		return o, false
+	}
+	var least, most [4]int64
+	for i, c := range r.origin {
+		if of[c] < 0 {
+			return o, false
+		}
+		if least[i], most[i], ok = within64(rows, columns[of[c]].Leaf); !ok {
+			return o, false
+		}
+	}
+	if least[0] != most[0] || least[3] != most[3] || most[2] == math.MaxInt64 {
+		return o, false
+	}
+	return lake.Origin{
+		Log: span.Log(least[0]), FirstPartition: int32(least[1]), LastPartition: int32(most[1]),
+		Offsets: span.Range{From: least[2], To: most[2] + 1}, Schema: int32(least[3]),
+	}, true
+}
+
+// within64 is the least and the most of a row group's integers, if statistics tell and none is NULL.
+func within64(rows *metadata.RowGroupMetaData, leaf int) (least, most int64, ok bool) {
+	chunk, err := rows.ColumnChunk(leaf)
+	if err != nil {
+		return 0, 0, false
+	}
+	stats, err := chunk.Statistics()
+	if err != nil {
+		return 0, 0, false
+	}
+	longs, is := stats.(*metadata.Int64Statistics)
+	if !is || !longs.HasMinMax() || !longs.HasNullCount() || longs.NullCount() > 0 {
+		return 0, 0, false
+	}
+	return longs.Min(), longs.Max(), true
 }
 
 // openFile opens a data file and reads its footer. Closing the reader closes the file.
@@ -240,12 +336,12 @@ func (r *fileReader) remaining(rows *metadata.RowGroupMetaData, columns []pages.
 }
 
 // group reads a row group.
-func (r *fileReader) group(ctx context.Context, f *file.Reader, g int, columns []pages.Column, of []int, asks []ask) error {
-	rows, err := pages.New(ctx, f, g, columns)
+func (r *fileReader) group(ctx context.Context, f *file.Reader, g int, l layout, asks []ask) error {
+	rows, err := pages.New(ctx, f, g, l.columns)
 	if err != nil {
 		return err
 	}
-	most := blockRows(f.MetaData().RowGroup(g), columns)
+	most := blockRows(f.MetaData().RowGroup(g), l.columns)
 	for {
 		var b *filled
 		select {
@@ -253,8 +349,8 @@ func (r *fileReader) group(ctx context.Context, f *file.Reader, g int, columns [
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		b.of = of
-		if len(b.Cols) != len(columns) {
+		b.of, b.origin = l.of, l.origin
+		if len(b.Cols) != len(l.columns) {
 			b.Block = pages.Block{}
 		}
 		err := rows.Next(&b.Block, most)
@@ -305,8 +401,11 @@ func (b *filled) choose(asks []ask) {
 
 // block is what was asked for of the rows.
 func (r *fileReader) block(b *filled) *lake.Block {
-	out := &lake.Block{N: b.N}
+	out := &lake.Block{N: b.N, Origin: b.origin}
 	for i, c := range r.columns[:r.wanted] {
+		if b.origin != nil && r.spare[i] {
+			continue
+		}
 		out.Columns = append(out.Columns, c.Column)
 		if at := b.of[i]; at >= 0 {
 			out.Cols = append(out.Cols, b.Cols[at])

@@ -3,6 +3,8 @@ package icelake
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -145,5 +147,91 @@ func TestScanStopsWhenToldTo(t *testing.T) {
 	})
 	if err == nil || blocks != 1 {
 		t.Errorf("%v after %d blocks", err, blocks)
+	}
+}
+
+// Rows that are wanted as a whole come without the columns of their origin, if a row group's statistics tell
+// it; all others come with them, and no row is lost or shown twice.
+func TestRowsWantedAsAWholeComeWithoutTheirOrigin(t *testing.T) {
+	l := testLake(t, t.TempDir(), quickFS{})
+	schema, err := event.Compile(event.Stream{Name: "pin", Topic: "pin", Fields: []event.Field{{Name: "category", Type: "string"}}}, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.EnsureTable(t.Context(), lake.StreamTable(schema, nil)); err != nil {
+		t.Fatal(err)
+	}
+	of := func(log span.Log, partition int32, first int64, n int) lake.Block {
+		d := schema.NewDecoder(nil)
+		for i := range int64(n) {
+			r := event.Record{Key: span.Key{Log: log, Partition: partition}, Offset: first + i, Value: []byte(`{"category":"art"}`), Received: day0 + first + i}
+			if v := d.Append(&r); v.Dead() {
+				t.Fatal(v.Message)
+			}
+		}
+		return lake.Block{Columns: lake.Columns(schema), N: d.Rows().N, Cols: d.Rows().Cols}
+	}
+	files := slices.Concat(
+		stage(t, l, of(1, 0, 0, 50), of(1, 2, 10, 30)), // partitions 0 to 2, offsets 0 to 50
+		stage(t, l, of(1, 1, 90, 20)),
+		stage(t, l, of(1, 1, 200, 5), of(2, 0, 200, 5)), // two logs
+	)
+	if _, err := l.Commit(t.Context(), intent(1, files)); err != nil {
+		t.Fatal(err)
+	}
+	spare := []string{"_log", "_partition", "_offset", "_schema"}
+	var mu sync.Mutex
+	var asked []lake.Origin
+	sel := lake.Selection{
+		Table: "pin", Columns: append([]string{"category"}, spare...), Spare: spare,
+		Whole: func(o lake.Origin) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			asked = append(asked, o)
+			return o.LastPartition == 2
+		},
+	}
+	scan := func(sel lake.Selection) (whole, single int) {
+		if _, err := l.Scan(t.Context(), sel, func(b *lake.Block) error {
+			if b.Cols[b.Index("category")].Len != b.N {
+				t.Errorf("%d categories of %d rows", b.Cols[b.Index("category")].Len, b.N)
+			}
+			if b.Origin == nil {
+				single += b.N
+				for _, name := range spare {
+					if at := b.Index(name); at < 0 || len(b.Cols[at].Ints) != b.N {
+						t.Errorf("rows without %s", name)
+					}
+				}
+				return nil
+			}
+			if whole += b.N; len(b.Columns) != 1 {
+				t.Errorf("rows of %+v with columns %v", *b.Origin, b.Columns)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return whole, single
+	}
+	if whole, single := scan(sel); whole != 80 || single != 30 {
+		t.Errorf("%d rows as a whole, %d one by one", whole, single)
+	}
+	slices.SortFunc(asked, func(a, b lake.Origin) int { return int(a.Offsets.From - b.Offsets.From) })
+	want := []lake.Origin{
+		{Log: 1, Schema: 1, FirstPartition: 0, LastPartition: 2, Offsets: span.Range{To: 50}},
+		{Log: 1, Schema: 1, FirstPartition: 1, LastPartition: 1, Offsets: span.Range{From: 90, To: 110}},
+	}
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Error(diff)
+	}
+	// A time that chooses some of them does not need their origin; an offset that does, does.
+	sel.From, sel.To = day0+40, day0+1000
+	if whole, single := scan(sel); whole != 10 || single != 30 {
+		t.Errorf("of some time: %d rows as a whole, %d one by one", whole, single)
+	}
+	sel.From, sel.To, sel.Key, sel.FromOffset, sel.ToOffset = 0, 0, span.Key{Log: 1, Partition: 2}, 0, 1000
+	if whole, single := scan(sel); whole != 0 || single != 30 {
+		t.Errorf("of some offsets: %d rows as a whole, %d one by one", whole, single)
 	}
 }

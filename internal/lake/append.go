@@ -27,7 +27,7 @@ func (to *Block) Append(b *Block) error {
 
 // Pick returns the rows at the indexes given, as a copy or sharing memory.
 func (to *Block) Pick(rows []int32) *Block {
-	out := &Block{Columns: to.Columns, N: len(rows), Cols: make([]column.Vec, len(to.Cols))}
+	out := &Block{Columns: to.Columns, N: len(rows), Cols: make([]column.Vec, len(to.Cols)), Origin: to.Origin}
 	for i := range to.Cols {
 		out.Cols[i] = to.Cols[i].Pick(rows)
 	}

@@ -79,6 +79,7 @@ type Block struct {
 	Columns []Column
 	N       int
 	Cols    []column.Vec
+	Origin  *Origin // of rows that are wanted as a whole, see Selection; else nil
 }
 
 // Index returns the position of the column of that name, -1 if there is none.
@@ -196,6 +197,20 @@ type Selection struct {
 	FromOffset, ToOffset int64
 
 	Files []string // locations of the data files to be read; nil: all that may hold such rows
+
+	// Whole (nil: never) tells of rows whose origin is known before they are read whether all of them are wanted.
+	// Such rows come without the columns Spare, and with Block.Origin in their place. It may be called from
+	// several goroutines, also while a block is shown.
+	Whole func(Origin) bool
+	Spare []string // of Columns
+}
+
+// Origin says where some rows come from.
+type Origin struct {
+	Log                           span.Log
+	Schema                        int32
+	FirstPartition, LastPartition int32      // not each of them need have rows
+	Offsets                       span.Range // of all the partitions
 }
 
 // DataFile is a data file of a table that may hold rows of a selection.
