@@ -19,7 +19,7 @@ import (
 
 var backfillBench = bench{
 	name: "backfill", title: "back-fill from the lake",
-	how: "In this process: real pins lie in the lake, one day, in files of half a million rows (zstd). Timed is what a worker does with a day: scan the columns that the view reads, pick the rows below the cut, fold, and encode the segments; the figure is rows by processor time, so that of one core. Five measures are those of `kernel`; the second view reads two members that no schema declares from `_extra`.",
+	how: "In this process: real pins lie in the lake, one day, in files of half a million rows. Timed is what a worker does with a day: scan the columns that the view reads, pick the rows below the cut, fold, and encode the segments; the figure is rows by processor time, so that of one core. Five measures are those of `kernel`; the second view reads two members that no schema declares from `_extra`.",
 	run: runBackfill,
 }
 

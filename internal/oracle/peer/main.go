@@ -1,8 +1,10 @@
-// Command peer measures the kernel and DuckDB over one Parquet file, one thread each: peer DIR. It prints
-// JSON for bench.
+// Command peer measures the kernel and DuckDB over the same Parquet files, one thread each: peer make DIR has
+// DuckDB write the files NAME.parquet, peer measure DIR reads these and the lake's, LAKE/NAME.parquet, and
+// prints JSON for bench.
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,61 +33,83 @@ const (
 type result struct {
 	Measures       string
 	Groups         int
-	Memory         bool    // both hold the columns in memory; else they read them from Parquet
+	From           string  // "": both hold the columns in memory; else whose Parquet they read
 	Kernel, DuckDB float64 // rows a second of processor time
 }
 
+// Who wrote the Parquet that is read.
+const (
+	byDuckDB = "DuckDB's Parquet"
+	byLake   = "the lake's Parquet"
+)
+
+var groupCounts = []int{10, 1000, 100_000}
+
+func nameOf(groups int) string { return fmt.Sprintf("rows-%d.parquet", groups) }
+
 func main() {
-	if err := run(context.Background(), os.Args[1]); err != nil {
+	do := map[string]func(context.Context, *oracle.Duck, string) error{"make": makeFiles, "measure": measure}[os.Args[1]]
+	if err := run(context.Background(), do, os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, "peer:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, dir string) error {
+func run(ctx context.Context, do func(context.Context, *oracle.Duck, string) error, dir string) error {
 	runtime.GOMAXPROCS(1)
 	duck, err := oracle.Open(ctx, 1)
 	if err != nil {
 		return err
 	}
 	defer duck.Close()
-	var results []result
-	for _, groups := range []int{10, 1000, 100_000} {
-		name := filepath.Join(dir, fmt.Sprintf("rows-%d.parquet", groups))
+	return do(ctx, duck, dir)
+}
+
+// makeFiles has DuckDB write the rows.
+func makeFiles(ctx context.Context, duck *oracle.Duck, dir string) error {
+	for _, groups := range groupCounts {
 		if err := duck.Exec(ctx, fmt.Sprintf(`COPY (SELECT 'group ' || (hash(i) %% %d) AS g, CASE WHEN i %% 3 = 0 THEN 'video' ELSE 'image' END AS kind,
 			CAST(hash(i + 1) %% 100000 AS BIGINT) AS likes, (hash(i + 2) %% 1000000) / 100.0e0 AS price, CAST(hash(i + 3) %% 50 AS BIGINT) AS age,
 			make_timestamptz(1795000000000000 + i %% 1000000) AS _event_time, make_timestamptz(1795000001000000 + i %% 1000000) AS _received_at
-			FROM range(%d) t(i)) TO '%s' (FORMAT parquet, COMPRESSION zstd)`, groups, rowsOfFile, name)); err != nil {
+			FROM range(%d) t(i)) TO '%s' (FORMAT parquet, COMPRESSION zstd)`, groups, rowsOfFile, filepath.Join(dir, nameOf(groups)))); err != nil {
 			return err
 		}
-		if err := duck.Exec(ctx, "CREATE OR REPLACE TABLE memory_rows AS SELECT * FROM read_parquet('"+name+"')"); err != nil {
-			return err
-		}
-		s, err := schema()
-		if err != nil {
+	}
+	return nil
+}
+
+func measure(ctx context.Context, duck *oracle.Duck, dir string) error {
+	s, err := schema()
+	if err != nil {
+		return err
+	}
+	var results []result
+	for _, groups := range groupCounts {
+		files := map[string]string{byDuckDB: filepath.Join(dir, nameOf(groups)), byLake: filepath.Join(dir, "lake", nameOf(groups))}
+		if err := duck.Exec(ctx, "CREATE OR REPLACE TABLE memory_rows AS SELECT * FROM read_parquet('"+files[byDuckDB]+"')"); err != nil {
 			return err
 		}
 		var held []*event.Rows
-		if err := read(ctx, name, s, nil, func(rows *event.Rows) error { held = append(held, rows); return nil }); err != nil {
+		if err := read(ctx, files[byDuckDB], s, nil, func(rows *event.Rows) error { held = append(held, rows); return nil }); err != nil {
 			return err
 		}
 		for _, c := range cases() {
-			for _, memory := range []bool{true, false} {
-				r := result{Measures: c.name, Groups: groups, Memory: memory}
-				from := "read_parquet('" + name + "')"
-				if memory {
-					from = "memory_rows"
+			for _, from := range []string{"", byDuckDB, byLake} {
+				r := result{Measures: c.name, Groups: groups, From: from}
+				table := "read_parquet('" + files[from] + "')"
+				if from == "" {
+					table = "memory_rows"
 				}
-				if r.Kernel, err = best(func() error { return c.kernel(ctx, s, name, held, r) }); err != nil {
+				if r.Kernel, err = best(func() error { return c.kernel(ctx, s, files[from], held, r) }); err != nil {
 					return err
 				}
-				sql := "SELECT epoch_us(_event_time) // 86400000000 AS day, g, " + strings.Join(c.sql, ", ") + " FROM " + from + " GROUP BY ALL"
+				sql := "SELECT epoch_us(_event_time) // 86400000000 AS day, g, " + strings.Join(c.sql, ", ") + " FROM " + table + " GROUP BY ALL"
 				if r.DuckDB, err = best(func() error {
 					return duck.Exec(ctx, "CREATE OR REPLACE TEMP TABLE answer AS "+sql)
 				}); err != nil {
 					return err
 				}
-				fmt.Fprintf(os.Stderr, "    %s, %d groups, memory %v: kernel %.1f, DuckDB %.1f M rows/s\n", r.Measures, groups, memory, r.Kernel/1e6, r.DuckDB/1e6)
+				fmt.Fprintf(os.Stderr, "    %s, %d groups, %s: kernel %.1f, DuckDB %.1f M rows/s\n", r.Measures, groups, cmp.Or(from, "memory"), r.Kernel/1e6, r.DuckDB/1e6)
 				results = append(results, r)
 			}
 		}
@@ -175,7 +199,7 @@ func (b *bench) kernel(ctx context.Context, s *event.Schema, name string, held [
 		n += rows.N
 		return f.Add(rows)
 	}
-	if r.Memory {
+	if r.From == "" {
 		for _, rows := range held {
 			if err := add(rows); err != nil {
 				return err
