@@ -19,9 +19,9 @@ import (
 const compactRows = 8 << 10
 
 // Rewrite merges small files of one day into few, and returns what it wrote: nil when nothing is worth it.
-// The table does not change; Replace does that, or the files are for Discard. The smallest candidates come
-// first. Rows are in order of event time, or in runs that are: of shape.MaxBytes each, of files in order of
-// their least time, because no more is held in memory.
+// The table does not change; Replace does that, or the files are for Discard. Rows are in order of event
+// time, or in runs that are: of shape.MaxBytes each, of files in order of their least time, because no more is
+// held in memory.
 func (l *Lake) Rewrite(ctx context.Context, name string, shape lake.Shape) (*lake.Rewrite, error) {
 	tbl, err := l.cat.load(ctx, name)
 	if err != nil {
@@ -109,23 +109,21 @@ func dayOf(v any) (int64, bool) {
 	return 0, false
 }
 
-// choose picks the files of the next rewrite: of the class with the fewest bytes, the smallest files, as
-// many as fit.
+// choose picks the files of the next rewrite: of the class that has most of them, and of such the one with
+// the smallest, the smallest files, as many as fit. A rewriter that is behind merges more at once, and so
+// catches up.
 func choose(files map[class][]small, shape lake.Shape) []small {
-	var best []small
-	most := int64(0)
-	for _, fs := range files {
+	var of class
+	for c, fs := range files {
 		if len(fs) < shape.MinFiles {
 			continue
 		}
-		bytes := int64(0)
-		for _, f := range fs {
-			bytes += f.bytes
-		}
-		if best == nil || bytes < most {
-			best, most = fs, bytes
+		best := files[of]
+		if best == nil || cmp.Or(cmp.Compare(len(best), len(fs)), cmp.Compare(c.size, of.size), cmp.Compare(c.day, of.day)) < 0 {
+			of = c
 		}
 	}
+	best := files[of]
 	slices.SortFunc(best, func(a, b small) int { return cmp.Or(cmp.Compare(a.bytes, b.bytes), cmp.Compare(a.path, b.path)) })
 	bytes := int64(0)
 	for i, f := range best {

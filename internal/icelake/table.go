@@ -24,10 +24,10 @@ const (
 	propSchemas = "pinflow.schemas"    // JSON: the stream's schema versions
 )
 
-// manifestBytes is the size up to which manifests are merged: what the newest of them hold is written anew
-// every 20 commits, so a commit costs the less the smaller they are; a list of a million files names
-// some hundreds.
-const manifestBytes = 1 << 20
+// manifestBytes is the size up to which manifests are merged. What the newest of them hold is written anew
+// every 20 appends and by every merge of files, so commits cost the less the smaller they are; a table of
+// 50,000 files has about 60, of which a scan reads those of its days.
+const manifestBytes = 256 << 10
 
 // icebergType is the table's type for a kind; next gives field ids to what is nested.
 func icebergType(k column.Kind, next func() int) iceberg.Type {
