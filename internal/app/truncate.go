@@ -17,6 +17,7 @@ import (
 type truncator struct {
 	every    time.Duration
 	log      *slog.Logger
+	said     fault.Repeats
 	store    truncatorStore
 	truncate func(ctx context.Context, topic string, partition int32, before int64) error
 }
@@ -40,7 +41,9 @@ func (t *truncator) run(ctx context.Context) error {
 			if !fault.Is(err, fault.Transient) {
 				return err
 			}
-			t.log.Warn("truncating the log failed, trying again", "error", err)
+			if unsaid, say := t.said.Say(fault.CodeOf(err), time.Now()); say {
+				t.log.Warn("truncating the log failed, trying again", "error", err, "unsaid", unsaid)
+			}
 		}
 	}
 }

@@ -56,6 +56,7 @@ type Checker struct {
 	keeper *ledger.Keeper
 	due    map[string]time.Time // view and day → not to be looked at before
 	worked time.Time
+	said   fault.Repeats
 }
 
 // NewChecker returns a checker that has started nothing.
@@ -84,7 +85,9 @@ func (c *Checker) Run(ctx context.Context) error {
 		}
 		if err := c.pass(ctx); err != nil && ctx.Err() == nil {
 			c.keeper.Forget(lease)
-			c.log.Warn("the background audit is put off", "error", err)
+			if unsaid, say := c.said.Say(fault.CodeOf(err), time.Now()); say {
+				c.log.Warn("the background audit is put off", "error", err, "unsaid", unsaid)
+			}
 		}
 	}
 }

@@ -104,6 +104,7 @@ func tagOf(task int64) string { return fmt.Sprintf("%s%d", tagPrefix, task) }
 func every(ctx context.Context, pause time.Duration, log *slog.Logger, fn func(ctx context.Context) (busy bool, err error)) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var said fault.Repeats
 	for {
 		select {
 		case <-ctx.Done():
@@ -118,7 +119,9 @@ func every(ctx context.Context, pause time.Duration, log *slog.Logger, fn func(c
 		case fault.Is(err, fault.Corrupt):
 			return err
 		case err != nil:
-			log.Warn("a back-fill is put off", "error", err)
+			if unsaid, say := said.Say(fault.CodeOf(err), time.Now()); say {
+				log.Warn("a back-fill is put off", "error", err, "unsaid", unsaid)
+			}
 		case busy:
 			wait = 0
 		}

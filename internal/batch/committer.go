@@ -88,6 +88,7 @@ type Committer struct {
 	leases map[string]*held
 	swept  time.Time
 	work   *rewriter
+	said   fault.Repeats
 	ending bool // only what is sealed is committed, the rest can wait
 }
 
@@ -213,7 +214,9 @@ func (c *Committer) ours(ctx context.Context, lease ledger.Lease, err error) err
 func (c *Committer) passable(err error, what string) error {
 	switch fault.KindOf(err) {
 	case fault.Transient, fault.Ambiguous:
-		c.log.Warn("committing is put off", "of", what, "error", err)
+		if unsaid, say := c.said.Say(fault.CodeOf(err), c.now()); say {
+			c.log.Warn("committing is put off", "of", what, "error", err, "unsaid", unsaid)
+		}
 		return nil
 	case fault.Lost:
 		c.log.Info("somebody else holds the lease", "of", what, "cause", err)

@@ -48,6 +48,8 @@ type Unit struct {
 	led    Ledger
 	ends   Ends
 
+	said fault.Repeats
+
 	mu      sync.Mutex
 	missing map[string]string // by stream: why there is no newer mark
 }
@@ -121,7 +123,9 @@ func every(ctx context.Context, d time.Duration, fn func() error) error {
 func (u *Unit) later(what string, err error) error {
 	switch fault.KindOf(err) {
 	case fault.Transient, fault.Ambiguous, fault.Lost, fault.Stale:
-		u.log.Warn("marks are put off", "doing", what, "error", err)
+		if unsaid, say := u.said.Say(fault.CodeOf(err), time.Now()); say {
+			u.log.Warn("marks are put off", "doing", what, "error", err, "unsaid", unsaid)
+		}
 		return nil
 	case fault.Unknown, fault.Record, fault.Config, fault.Corrupt:
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/ledger"
 )
 
@@ -87,7 +88,7 @@ type API struct {
 	closing context.Context // ends with Close
 	close   context.CancelFunc
 
-	failures repeats
+	failures fault.Repeats
 	draining atomic.Bool
 	active   atomic.Int64 // requests in hand
 	tails    atomic.Int64
@@ -117,7 +118,7 @@ func New(cfg Config, log *slog.Logger, deps Deps) (*API, error) {
 		return nil, err
 	}
 	a := &API{
-		cfg: cfg, deps: deps, log: log, metrics: m,
+		cfg: cfg, deps: deps, log: log, metrics: m, failures: fault.Repeats{Every: time.Second},
 		views:  &viewCache{},
 		bodies: newBudget(cfg.InFlight, m.bodyBytes),
 		cross:  http.NewCrossOriginProtection(),

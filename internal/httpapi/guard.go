@@ -139,7 +139,7 @@ func (a *API) fail(rec *recorder, r *http.Request, err error) {
 	}
 	p := problemOf(err)
 	if p.Status >= 500 {
-		if unsaid, say := a.failures.say(p.Code, time.Now()); say {
+		if unsaid, say := a.failures.Say(p.Code, time.Now()); say {
 			a.log.Warn("request failed", "request_id", rec.id, "method", r.Method, "path", r.URL.Path, "status", p.Status, "unsaid", unsaid, "err", err)
 		}
 	}

@@ -212,6 +212,7 @@ func (in *Intake) flush(ctx context.Context) error {
 		parts = append(parts, p)
 	}
 	slices.SortFunc(parts, func(a, b *Partition) int { return a.Key.Compare(b.Key) })
+	var said fault.Repeats
 	for wait := in.cfg.RetryFirst; ; wait = min(2*wait, in.cfg.RetryMost) {
 		err := in.sink.Flush(ctx, parts)
 		if err == nil {
@@ -219,7 +220,9 @@ func (in *Intake) flush(ctx context.Context) error {
 		}
 		switch fault.KindOf(err) {
 		case fault.Transient:
-			in.log.Warn("sealing failed, trying again", "unit", in.cfg.Unit, "wait", wait, "error", err)
+			if unsaid, say := said.Say(fault.CodeOf(err), time.Now()); say {
+				in.log.Warn("sealing failed, trying again", "unit", in.cfg.Unit, "wait", wait, "error", err, "unsaid", unsaid)
+			}
 			if stop := sleep(ctx, wait); stop != nil {
 				return errors.Join(err, stop)
 			}

@@ -42,6 +42,7 @@ type Compactor struct {
 	epochs   map[string]int64 // of the catalogue that versions were compiled from
 	versions []version
 	settled  time.Time // the last settling pass
+	said     fault.Repeats
 }
 
 // version is a view version that is not dropped.
@@ -83,7 +84,9 @@ func (c *Compactor) Run(ctx context.Context) error {
 		case err == nil || ctx.Err() != nil:
 		case fault.Is(err, fault.Transient), fault.Is(err, fault.Ambiguous), fault.Is(err, fault.Stale), fault.Is(err, fault.Lost):
 			c.keeper.Forget(compactLease)
-			c.log.Warn("compaction is put off", "error", err)
+			if unsaid, say := c.said.Say(fault.CodeOf(err), time.Now()); say {
+				c.log.Warn("compaction is put off", "error", err, "unsaid", unsaid)
+			}
 		default:
 			return fmt.Errorf("compacting segments: %w", err)
 		}
