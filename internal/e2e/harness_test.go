@@ -40,6 +40,7 @@ func environ(more ...string) []string {
 func program(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(binary(t), args...)
+	cmd.SysProcAttr = withUs()
 	cmd.Env = environ()
 	return cmd
 }
@@ -254,6 +255,7 @@ func runPinflow(t *testing.T, dir string, env []string, args ...string) result {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary(t), args...)
+	cmd.SysProcAttr = withUs()
 	cmd.Dir = dir
 	cmd.Env = environ(env...)
 	var stdout, stderr bytes.Buffer

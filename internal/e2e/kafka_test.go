@@ -78,7 +78,9 @@ func (k *kafka) command(class string, args ...string) *exec.Cmd {
 	if libs == "" {
 		k.t.Fatal("PINFLOW_KAFKA is not set: run this with make e2e")
 	}
-	return exec.Command("java", append([]string{"-Xmx512m", "-cp", filepath.Join(libs, "*"), class}, args...)...)
+	cmd := exec.Command("java", append([]string{"-Xmx512m", "-cp", filepath.Join(libs, "*"), class}, args...)...)
+	cmd.SysProcAttr = withUs()
+	return cmd
 }
 
 // java runs a program of Kafka's to its end.

@@ -216,6 +216,7 @@ func compareLake(t *testing.T, s *server) {
 		s.get(fmt.Sprintf("/v1/lake/%s/digest", stream), &ours)
 		args := append([]string{"testdata/read_lake.py", filepath.Join(s.dir, "lake"), stream}, fields...)
 		cmd := exec.Command(python, args...)
+		cmd.SysProcAttr = withUs()
 		cmd.Env = append(os.Environ(), s.env...)
 		out, err := cmd.Output()
 		if err != nil {

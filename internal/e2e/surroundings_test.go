@@ -54,6 +54,7 @@ func TestDefaultPortsGiveWay(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary(t), "up", "--data", t.TempDir())
+	cmd.SysProcAttr = withUs()
 	cmd.Dir = t.TempDir()
 	cmd.Env = environ()
 	out := &watched{want: []string{"127.0.0.1:8080 is taken", "127.0.0.1:9092 is taken", "curl "}, seen: make(chan struct{})}
