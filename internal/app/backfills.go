@@ -96,7 +96,7 @@ func sparkConfig(s config.Settings) spark.Config {
 	out := spark.Config{Submit: how.Submit, Master: how.Master, Packages: how.Packages, Jars: how.Jars, Conf: how.Conf}
 	if strings.HasPrefix(s.Lake.Warehouse, "s3://") {
 		to := s.Lake.S3
-		out.S3 = spark.S3{Endpoint: to.Endpoint, Region: to.Region, PathStyle: to.PathStyle, AccessKey: to.AccessKey, SecretKey: to.SecretKey}
+		out.S3 = spark.S3{Endpoint: to.Endpoint, Region: to.Region, PathStyle: to.PathStyle, AccessKey: to.AccessKey, SecretKey: to.SecretKey, CAFile: to.CAFile}
 	}
 	return out
 }

@@ -29,11 +29,12 @@ type S3 struct {
 	Endpoint, Region     string
 	PathStyle            bool
 	AccessKey, SecretKey string
+	CAFile               string // PEM certificates to trust besides the system's; "": none
 }
 
 // arguments of spark-submit, before the driver. What is given in Conf goes before what is ours. No secret is among
-// them: everybody on the host sees them.
-func (c *Config) arguments() []string {
+// them: everybody on the host sees them. trust is the file of certificates that Java is to trust; "": its own.
+func (c *Config) arguments(trust string) []string {
 	args := []string{"--name", "pinflow back-fill", "--master", c.Master, "--deploy-mode", "client"}
 	if len(c.Packages) > 0 {
 		args = append(args, "--packages", strings.Join(c.Packages, ","))
@@ -60,7 +61,11 @@ func (c *Config) arguments() []string {
 	if c.S3.PathStyle {
 		conf = append(conf, "spark.hadoop.fs.s3a.path.style.access=true")
 	}
-	for _, kv := range append(conf, c.Conf...) {
+	conf = append(conf, c.Conf...)
+	if trust != "" {
+		conf = trusting(conf, trust, strings.HasPrefix(c.Master, "local"))
+	}
+	for _, kv := range conf {
 		args = append(args, "--conf", kv)
 	}
 	return args

@@ -81,8 +81,12 @@ func start(ctx context.Context, cfg Config, log *slog.Logger) (_ *session, err e
 	if err != nil {
 		return nil, fmt.Errorf("listening for Spark's driver: %w", err)
 	}
-	defer listener.Close()                                                       //nolint:errcheck // one connection is all it is for
-	s.cmd = exec.Command(cfg.Submit, append(cfg.arguments(), script, socket)...) //nolint:noctx // ended as a group, see stop
+	defer listener.Close() //nolint:errcheck // one connection is all it is for
+	trust, err := cfg.trustStore(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	s.cmd = exec.Command(cfg.Submit, append(cfg.arguments(trust), script, socket)...) //nolint:noctx // ended as a group, see stop
 	s.cmd.Dir, s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.dir, cfg.environment(os.Environ()), s.printed, s.printed
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	s.cmd.WaitDelay = stopWithin

@@ -187,7 +187,7 @@ func TestCommandLine(t *testing.T) {
 		Submit: "/opt/spark/bin/spark-submit", Master: "local[2]", Packages: []string{"a:b:1"}, Jars: []string{"/x.jar", "/y.jar"}, Conf: []string{"spark.ui.enabled=true"},
 		S3: S3{Endpoint: "http://127.0.0.1:7070", Region: "eu-west-1", PathStyle: true, AccessKey: "me", SecretKey: "hush"},
 	}
-	line := strings.Join(c.arguments(), " ")
+	line := strings.Join(c.arguments(""), " ")
 	for _, want := range []string{
 		"--master local[2] --deploy-mode client --packages a:b:1 --jars /x.jar,/y.jar", "spark.hadoop.fs.s3a.endpoint=http://127.0.0.1:7070",
 		"spark.hadoop.fs.s3a.path.style.access=true", "spark.driver.bindAddress=127.0.0.1", "spark.ui.enabled=false --conf",
