@@ -114,7 +114,7 @@ func fillLake(ctx context.Context, e *env, l *icelake.Lake, stream *event.Stream
 	if err != nil {
 		return 0, err
 	}
-	if err := l.EnsureTable(ctx, lake.StreamTable(schema, nil)); err != nil {
+	if err := l.EnsureTable(ctx, lake.StreamTable(schema)); err != nil {
 		return 0, err
 	}
 	block := lake.Block{Columns: lake.Columns(schema), N: decoded.N, Cols: decoded.Cols}

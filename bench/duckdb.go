@@ -78,7 +78,7 @@ func (e *env) lakeFiles(ctx context.Context) error {
 		return err
 	}
 	defer l.Close()
-	if err := l.EnsureTable(ctx, lake.StreamTable(schema, nil)); err != nil {
+	if err := l.EnsureTable(ctx, lake.StreamTable(schema)); err != nil {
 		return err
 	}
 	names, err := filepath.Glob(filepath.Join(e.dir, "*.parquet"))

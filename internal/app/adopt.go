@@ -207,8 +207,35 @@ func (a *adopter) prepare(ctx context.Context) error {
 	}
 	a.done.Fresh = len(memos) == 0
 	a.plan.Streams = ledger.MergeMemos(memos)
+	if err := a.closed(ctx, memos); err != nil {
+		return err
+	}
 	a.at = a.plan.Positions()
 	return a.count(ctx)
+}
+
+// closed adds the closed logs, which are in a table of their own.
+func (a *adopter) closed(ctx context.Context, memos []*ledger.Memo) error {
+	at := a.plan.Head(ledger.Logs)
+	for _, m := range memos {
+		if m.Closed > at {
+			return fault.New(fault.Config, "lake_mismatch", "the lake's table %s is at commit %d, another table knows of its commit %d: it is gone or older than the others", ledger.Logs, at, m.Closed).
+				WithAdvice("restore log, ledger and lake from one backup; nothing was written")
+		}
+	}
+	if at == 0 {
+		return nil
+	}
+	var logs []ledger.ClosedLog
+	_, err := a.view.Scan(ctx, lake.Selection{Table: ledger.Logs}, func(b *lake.Block) error {
+		some, err := lake.ParseLogs(b)
+		logs = append(logs, some...)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("reading the closed logs: %w", err)
+	}
+	return ledger.WithClosed(a.plan.Streams, logs)
 }
 
 // count counts what the lake holds of each partition.
@@ -216,6 +243,9 @@ func (a *adopter) count(ctx context.Context) error {
 	rows, dead := map[span.Key]int64{}, map[span.Key]int64{}
 	for i := range a.done.Tables {
 		t := &a.done.Tables[i]
+		if t.Table == ledger.Logs {
+			continue
+		}
 		o, err := a.view.CountOffsets(ctx, t.Table, a.at)
 		if err != nil {
 			return err

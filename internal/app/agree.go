@@ -165,13 +165,13 @@ func (p *parts) agreeOn(ctx context.Context, table string) error {
 	return head.Check(table, after)
 }
 
-// knownTables are the tables that the ledger's streams fill.
+// knownTables are the tables that the ledger fills.
 func knownTables(ctx context.Context, led *sqlledger.DB) ([]string, error) {
 	snap, err := led.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalogue: %w", err)
 	}
-	tables := []string{ledger.DeadLetters}
+	tables := []string{ledger.DeadLetters, ledger.Logs}
 	for _, s := range snap.Streams {
 		tables = append(tables, s.Name)
 	}

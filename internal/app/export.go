@@ -257,7 +257,7 @@ func (s *Stores) Tables(ctx context.Context, orphans bool) ([]TableState, error)
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalogue: %w", err)
 	}
-	names := []string{ledger.DeadLetters}
+	names := []string{ledger.DeadLetters, ledger.Logs}
 	for _, st := range snap.Streams {
 		names = append(names, st.Name)
 	}
@@ -271,6 +271,8 @@ func (s *Stores) Tables(ctx context.Context, orphans bool) ([]TableState, error)
 		}
 		head, err := s.lake.Head(ctx, name)
 		switch {
+		case fault.CodeOf(err) == "no_table" && name == ledger.Logs && last == nil:
+			continue // no log was closed yet
 		case fault.CodeOf(err) == "no_table":
 			t.State = "missing"
 		case err != nil:

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -117,16 +116,12 @@ func applyStreams(ctx context.Context, p *config.Project, snap *ledger.Snapshot,
 	return nil
 }
 
-// ensureTable makes a stream's table, which keeps the stream's schemas.
+// ensureTable makes a stream's table.
 func ensureTable(ctx context.Context, s *ledger.Stream, lk *icelake.Lake) error {
 	newest := s.Schemas[len(s.Schemas)-1]
 	schema, err := event.Compile(newest.Definition, newest.Version)
 	if err != nil {
 		return err
 	}
-	kept, err := json.Marshal(s.Schemas)
-	if err != nil {
-		return fmt.Errorf("keeping the schemas of %s with its table: %w", s.Name, err)
-	}
-	return lk.EnsureTable(ctx, lakedef.StreamTable(schema, kept))
+	return lk.EnsureTable(ctx, lakedef.StreamTable(schema))
 }

@@ -420,6 +420,10 @@ func (m *mortal) Memo(ctx context.Context, in *ledger.Intent) ([]byte, error) {
 	return get(m, "memo", func() ([]byte, error) { return m.DB.Memo(ctx, in) })
 }
 
+func (m *mortal) ClosedLogs(ctx context.Context, in *ledger.Intent) ([]ledger.ClosedLog, error) {
+	return get(m, "closed logs", func() ([]ledger.ClosedLog, error) { return m.DB.ClosedLogs(ctx, in) })
+}
+
 func (m *mortal) Orphans(ctx context.Context, table string, before time.Time, known func(context.Context) ([]string, error)) ([]lake.Orphan, error) {
 	return get(m, "orphans "+table, func() ([]lake.Orphan, error) { return m.lk.Orphans(ctx, table, before, known) })
 }

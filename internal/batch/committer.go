@@ -2,10 +2,10 @@ package batch
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/event"
@@ -39,6 +39,7 @@ type Commits interface {
 	LastIntent(ctx context.Context, table string) (*ledger.Intent, error)
 	Memo(ctx context.Context, in *ledger.Intent) ([]byte, error)
 	FilePaths(ctx context.Context, table string) ([]string, error)
+	ClosedLogs(ctx context.Context, in *ledger.Intent) ([]ledger.ClosedLog, error)
 	StageCounts(ctx context.Context, in *ledger.Intent) (ledger.Counts, error)
 	Booked(ctx context.Context, table string) (int64, error)
 	Progress(ctx context.Context) (*ledger.Progress, error)
@@ -57,6 +58,7 @@ type Tables interface {
 	Expire(ctx context.Context, in *ledger.Intent, keep lake.Retention) (lake.Landed, error)
 	Rewrite(ctx context.Context, table string, shape lake.Shape) (*lake.Rewrite, error) // nil: nothing to do
 	Replace(ctx context.Context, in *ledger.Intent, r *lake.Rewrite) (lake.Landed, error)
+	Stage(ctx context.Context, table string, blocks []lake.Block) ([]ledger.LakeFile, error)
 	Discard(ctx context.Context, files []ledger.LakeFile) error
 	Whole(ctx context.Context, table string) error
 	Orphans(ctx context.Context, table string, before time.Time, known func(context.Context) ([]string, error)) ([]lake.Orphan, error)
@@ -84,12 +86,14 @@ type Committer struct {
 	now   func() time.Time
 	epoch map[string]int64 // of the catalogue that tables were made of
 
-	tables []*kept // dead letters first
-	leases map[string]*held
-	swept  time.Time
-	work   *rewriter
-	said   fault.Repeats
-	ending bool // only what is sealed is committed, the rest can wait
+	tables []*kept // dead letters first, closed logs last
+	// closing: there are closed logs that their table does not hold yet. A log is closed under a new epoch.
+	closing bool
+	leases  map[string]*held
+	swept   time.Time
+	work    *rewriter
+	said    fault.Repeats
+	ending  bool // only what is sealed is committed, the rest can wait
 }
 
 // kept is a table that is kept by a committer.
@@ -99,6 +103,14 @@ type kept struct {
 	expired int64 // number of the commit at which old snapshots were last dropped
 	cleaned time.Time
 	checked time.Time // when all of it was last found to be there
+}
+
+// adds is the kind of commit that brings rows.
+func (t *kept) adds() string {
+	if t.Name == ledger.Logs {
+		return lake.Close
+	}
+	return lake.Append
 }
 
 type held struct {
@@ -183,6 +195,9 @@ func (c *Committer) round(ctx context.Context) error {
 		return err
 	}
 	for _, t := range c.tables {
+		if c.idle(t) {
+			continue
+		}
 		lease, ok, err := c.hold(ctx, "lake:"+t.Name)
 		if err == nil && ok {
 			err = c.ours(ctx, lease, c.keep(ctx, lease, t))
@@ -195,6 +210,11 @@ func (c *Committer) round(ctx context.Context) error {
 		return nil
 	}
 	return c.passable(c.sweep(ctx), "sweep")
+}
+
+// idle tells that there is nothing to do for a table: that of closed logs gets a row now and then.
+func (c *Committer) idle(t *kept) bool {
+	return t.Name == ledger.Logs && !c.closing && c.work.ready[t.Name] == nil
 }
 
 // ours tells an alarm from the surprise of a holder that slept past its lease: whoever took the table over has
@@ -248,12 +268,13 @@ func (c *Committer) reload(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("compiling schema %d of stream %s: %w", newest.Version, s.Name, err)
 		}
-		doc, err := json.Marshal(described(s.Schemas))
-		if err != nil {
-			return fmt.Errorf("describing the schemas of stream %s: %w", s.Name, err)
-		}
-		tables = append(tables, &kept{Table: lake.StreamTable(schema, doc)})
+		tables = append(tables, &kept{Table: lake.StreamTable(schema)})
 		seen[s.Name] = s.Epoch
+	}
+	c.closing = false
+	if slices.ContainsFunc(snap.Logs, func(l ledger.Log) bool { return !l.ClosedAt.IsZero() }) {
+		tables = append(tables, &kept{Table: lake.LogsTable()})
+		c.closing = slices.ContainsFunc(snap.Logs, func(l ledger.Log) bool { return !l.ClosedAt.IsZero() && !l.Kept })
 	}
 	for _, t := range tables { // what was done to a table stays done when the catalogue moves
 		for _, old := range c.tables {
@@ -276,24 +297,6 @@ func sameEpochs(a, b map[string]int64) bool {
 		}
 	}
 	return true
-}
-
-// schemaDoc is a schema version as the table's property keeps it, for a ledger that has to be rebuilt.
-type schemaDoc struct {
-	Version    int32            `json:"version"`
-	Definition event.Stream     `json:"definition"`
-	Cut        map[string]int64 `json:"cut"` // by "log/partition"
-}
-
-func described(versions []ledger.SchemaVersion) []schemaDoc {
-	docs := make([]schemaDoc, len(versions))
-	for i, v := range versions {
-		docs[i] = schemaDoc{Version: v.Version, Definition: v.Definition, Cut: map[string]int64{}}
-		for k, at := range v.Cut {
-			docs[i].Cut[k.String()] = at
-		}
-	}
-	return docs
 }
 
 // keep does everything that one table needs in a round.
@@ -324,14 +327,14 @@ func (c *Committer) keep(ctx context.Context, lease ledger.Lease, t *kept) error
 	if err := c.replace(ctx, lease, t); err != nil {
 		return err
 	}
-	in, err := c.led.Intent(ctx, lease, t.Name, lake.Append, maxFiles)
+	in, err := c.led.Intent(ctx, lease, t.Name, t.adds(), maxFiles)
 	if err != nil || in == nil {
 		return err
 	}
 	if err := c.finish(ctx, lease, t, in); err != nil {
 		return err
 	}
-	c.work.appended(ctx, t.Name, len(in.Files))
+	c.work.appended(ctx, t.Name, max(len(in.Files), 1))
 	if !c.ending && in.N/c.cfg.ExpireEvery > t.expired/c.cfg.ExpireEvery {
 		t.expired = in.N
 		if err := c.do(ctx, lease, t, lake.Expire); err != nil {
@@ -401,6 +404,8 @@ func (c *Committer) finish(ctx context.Context, lease ledger.Lease, t *kept, in 
 		landed, err = c.lake.Expire(ctx, in, c.cfg.Keep)
 	case lake.Append, lake.Skip:
 		landed, err = c.lake.Commit(ctx, in)
+	case lake.Close:
+		landed, err = c.closeLogs(ctx, in)
 	case lake.Compact:
 		landed, err = c.compact(ctx, in)
 	default:

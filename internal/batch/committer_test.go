@@ -91,7 +91,7 @@ func TestAbandonedWritesAreSwept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.lake.EnsureTable(t.Context(), lake.StreamTable(schema, nil)); err != nil {
+	if err := b.lake.EnsureTable(t.Context(), lake.StreamTable(schema)); err != nil {
 		t.Fatal(err)
 	}
 	d := schema.NewDecoder(nil)

@@ -301,7 +301,7 @@ func (s *sink) ensure(ctx context.Context, f *feed) error {
 	if f.tables {
 		return nil
 	}
-	for _, t := range []lake.Table{lake.DeadLetterTable(), lake.StreamTable(f.stream.Newest(), nil)} {
+	for _, t := range []lake.Table{lake.DeadLetterTable(), lake.StreamTable(f.stream.Newest())} {
 		if err := s.files.EnsureTable(ctx, t); err != nil {
 			return err
 		}

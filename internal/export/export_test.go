@@ -36,7 +36,7 @@ func fill(t *testing.T, schema *event.Schema) (*icelake.Lake, []string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = lk.Close() })
-	if err := lk.EnsureTable(t.Context(), lake.StreamTable(schema, nil)); err != nil {
+	if err := lk.EnsureTable(t.Context(), lake.StreamTable(schema)); err != nil {
 		t.Fatal(err)
 	}
 	type row struct {

@@ -26,7 +26,7 @@ func TestLostCatalogAndRowsBeyond(t *testing.T) {
 		}
 		for n := range int64(2) {
 			in := intent(n+1, stage(t, l, loggedRows(int(n)*10, 10, 2)))
-			in.Memo, _ = json.Marshal(ledger.NewMemo(nil))
+			in.Memo, _ = json.Marshal(ledger.NewMemo(nil, 0))
 			if _, err := l.Commit(t.Context(), in); err != nil {
 				t.Fatal(err)
 			}
@@ -51,7 +51,7 @@ func TestLostCatalogAndRowsBeyond(t *testing.T) {
 			t.Fatal(err)
 		}
 		head, err := again.Head(t.Context(), "pin")
-		if err != nil || head.Seq != 2 || head.Rows != 20 || string(head.Memo) != `{"version":1,"streams":null}` {
+		if err != nil || head.Seq != 2 || head.Rows != 20 || string(head.Memo) != `{"version":2,"streams":null}` {
 			t.Fatalf("%+v, %v", head, err)
 		}
 		withdraw(t, again)

@@ -95,6 +95,11 @@ func (l *Lake) commit(ctx context.Context, in *ledger.Intent, change func(*table
 	if err := change(tbl, tx); err != nil {
 		return lake.Landed{}, fmt.Errorf("preparing commit %d of table %s: %w", in.N, in.Table, err)
 	}
+	if _, has := tbl.Properties()[propFormer]; has {
+		if err := tx.RemoveProperties([]string{propFormer}); err != nil {
+			return lake.Landed{}, fmt.Errorf("preparing commit %d of table %s: %w", in.N, in.Table, err)
+		}
+	}
 	if err := tx.SetProperties(l.marks(in)); err != nil {
 		return lake.Landed{}, fmt.Errorf("preparing commit %d of table %s: %w", in.N, in.Table, err)
 	}

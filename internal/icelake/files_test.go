@@ -35,7 +35,7 @@ func TestFilesOfASnapshot(t *testing.T) {
 				t.Fatal(v.Message)
 			}
 		}
-		if err := l.EnsureTable(ctx, lake.StreamTable(schema, nil)); err != nil {
+		if err := l.EnsureTable(ctx, lake.StreamTable(schema)); err != nil {
 			t.Fatal(err)
 		}
 		rows := lake.Block{Columns: lake.Columns(schema), N: d.Rows().N, Cols: d.Rows().Cols}

@@ -55,7 +55,7 @@ func TestScanChoosesRows(t *testing.T) {
 			t.Fatal(v.Message)
 		}
 	}
-	if err := l.EnsureTable(t.Context(), lake.StreamTable(schema, nil)); err != nil {
+	if err := l.EnsureTable(t.Context(), lake.StreamTable(schema)); err != nil {
 		t.Fatal(err)
 	}
 	rows := lake.Block{Columns: lake.Columns(schema), N: d.Rows().N, Cols: d.Rows().Cols}
@@ -100,7 +100,7 @@ func TestFilesByReception(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.EnsureTable(t.Context(), lake.StreamTable(schema, nil)); err != nil {
+	if err := l.EnsureTable(t.Context(), lake.StreamTable(schema)); err != nil {
 		t.Fatal(err)
 	}
 	snapshot := int64(0)
@@ -158,7 +158,7 @@ func TestRowsWantedAsAWholeComeWithoutTheirOrigin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.EnsureTable(t.Context(), lake.StreamTable(schema, nil)); err != nil {
+	if err := l.EnsureTable(t.Context(), lake.StreamTable(schema)); err != nil {
 		t.Fatal(err)
 	}
 	of := func(log span.Log, partition int32, first int64, n int) lake.Block {

@@ -3,6 +3,7 @@ package icelake
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/apache/iceberg-go"
@@ -21,13 +22,15 @@ const (
 	propID      = "pinflow.commit-id"  // its id
 	propOffsets = "pinflow.offsets"    // JSON: "log/partition" → next offset that is not in the table
 	propLedger  = "pinflow.ledger"     // JSON: ledger.Memo
-	propSchemas = "pinflow.schemas"    // JSON: the stream's schema versions
 )
 
 // manifestBytes is the size up to which manifests are merged. What the newest of them hold is written anew
 // every 20 appends and by every merge of files, so commits cost the less the smaller they are; a table of
 // 50,000 files has about 60, of which a scan reads those of its days.
 const manifestBytes = 256 << 10
+
+// propFormer is a property that tables had once: the memo holds the schemas.
+const propFormer = "pinflow.schemas"
 
 // icebergType is the table's type for a kind; next gives field ids to what is nested.
 func icebergType(k column.Kind, next func() int) iceberg.Type {
@@ -106,11 +109,9 @@ func propertiesOf(t lake.Table) iceberg.Properties {
 		table.ParquetCompressionLevelKey:          strconv.Itoa(zstdLevel),
 		table.CommitNumRetriesKey:                 "0",
 		propSeq:                                   "0",
-
-		table.ParquetBloomFilterColumnEnabledKeyPrefix + "." + event.ColumnEventID: "true",
 	}
-	if t.Schemas != nil {
-		p[propSchemas] = string(t.Schemas)
+	if slices.ContainsFunc(t.Columns, func(c lake.Column) bool { return c.Name == event.ColumnEventID }) {
+		p[table.ParquetBloomFilterColumnEnabledKeyPrefix+"."+event.ColumnEventID] = "true"
 	}
 	return p
 }
@@ -173,14 +174,9 @@ func (l *Lake) Evolve(ctx context.Context, in *ledger.Intent, t lake.Table) (lak
 		for _, c := range add {
 			up = up.AddColumn([]string{c.Name}, icebergType(c.Kind, func() int { return 1 }), docOf(c.Kind), false, nil)
 		}
-		if len(add) > 0 {
-			if err := up.Commit(); err != nil {
-				return err
-			}
-		}
-		if t.Schemas == nil {
+		if len(add) == 0 {
 			return nil
 		}
-		return tx.SetProperties(iceberg.Properties{propSchemas: string(t.Schemas)})
+		return up.Commit()
 	})
 }

@@ -1,7 +1,6 @@
 package lake
 
 import (
-	"encoding/json"
 	"fmt"
 	"math/big"
 	"slices"
@@ -20,7 +19,8 @@ const (
 	Compact = "compact"
 	Expire  = "expire"
 	Schema  = "schema"
-	Skip    = "skip" // sets only the number: closes a commit that can no longer be made
+	Skip    = "skip"  // sets only the number: closes a commit that can no longer be made
+	Close   = "close" // of the table of closed logs: brings those that were closed since
 )
 
 // Column is a column of a table.
@@ -34,13 +34,12 @@ type Column struct {
 type Table struct {
 	Name    string
 	Columns []Column
-	Time    string          // the timestamptz column by whose day (UTC) the table is partitioned
-	Schemas json.RawMessage // kept as a property, so that a new ledger can be built; nil: leave it
+	Time    string // the timestamptz column by whose day (UTC) the table is partitioned
 }
 
 // StreamTable is the table of a stream's rows under its newest schema.
-func StreamTable(s *event.Schema, schemas json.RawMessage) Table {
-	return Table{Name: s.Stream.Name, Time: event.ColumnEventTime, Columns: Columns(s), Schemas: schemas}
+func StreamTable(s *event.Schema) Table {
+	return Table{Name: s.Stream.Name, Time: event.ColumnEventTime, Columns: Columns(s)}
 }
 
 // Columns are the columns of a schema's rows. Declared fields, the id and the rest may be NULL.

@@ -1,7 +1,9 @@
 package ledger
 
 import (
+	"cmp"
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 
@@ -10,13 +12,15 @@ import (
 	"github.com/pinflow/pinflow/internal/span"
 )
 
-// memoVersion is the format of memos; a reader refuses a newer one.
-const memoVersion = 1
+// memoVersion is the format of memos; a reader refuses a newer one. 1 kept the closed logs in every memo.
+const memoVersion = 2
 
 // Memo is what a table of the lake keeps of the ledger with each commit, so that a lost ledger can be built
-// from the lake: docs/formats.md. That of a stream's table is of the stream, that of dead_letters of all.
+// from the lake: docs/formats.md. That of a stream's table is of the stream, those of dead_letters and logs of all.
+// Closed logs are in table logs, so that a memo does not grow with the files that were imported.
 type Memo struct {
 	Version int          `json:"version"`
+	Closed  int64        `json:"closed,omitempty"` // the commit of table logs up to which closed logs are there, not here
 	Streams []MemoStream `json:"streams"`
 }
 
@@ -48,6 +52,22 @@ type MemoLog struct {
 	CreatedAt time.Time  `json:"created_at"`
 	ClosedAt  *time.Time `json:"closed_at,omitempty"`
 	Parts     []MemoPart `json:"partitions"`
+	Kept      bool       `json:"-"` // table logs holds it
+}
+
+// ClosedLog is a log of which nothing will change any more, as a row of table logs.
+type ClosedLog struct {
+	Stream string
+	MemoLog
+	Cuts []MemoCut // where the schema versions that there were when it was closed begin in it
+}
+
+// MemoCut is where a schema version begins in a partition of a closed log. Of one that is not named it is the
+// beginning, of one that came after the log was closed the end.
+type MemoCut struct {
+	Version   int32 `json:"version"`
+	Partition int32 `json:"partition"`
+	Offset    int64 `json:"offset"`
 }
 
 // MemoPart is a partition of a log: what Progress says of it.
@@ -63,8 +83,8 @@ type MemoPart struct {
 	ClosingBatch *int64 `json:"closing_batch,omitempty"`
 }
 
-// NewMemo gives streams their version.
-func NewMemo(streams []MemoStream) *Memo { return &Memo{memoVersion, streams} }
+// NewMemo gives streams their version. Closed logs that table logs holds as of commit closed are not among theirs.
+func NewMemo(streams []MemoStream, closed int64) *Memo { return &Memo{memoVersion, closed, streams} }
 
 // ParseMemo reads a table's memo. fault.Corrupt lake_memo: it cannot be read; fault.Config lake_newer: a
 // newer pinflow wrote it.
@@ -132,11 +152,65 @@ func mergeStream(newer, older MemoStream) MemoStream {
 	return newer
 }
 
+// WithClosed adds the logs of table logs to the streams of memos. What it says of a log is final.
+// fault.Corrupt lake_memo: one is of a stream that no memo knows.
+func WithClosed(streams []MemoStream, closed []ClosedLog) error {
+	for _, c := range closed {
+		at := slices.IndexFunc(streams, func(s MemoStream) bool { return s.Name == c.Stream })
+		if at < 0 {
+			return fault.New(fault.Corrupt, "lake_memo", "table %s holds log %d of stream %s, which no table knows", Logs, c.ID, c.Stream).
+				WithAdvice("restore log, ledger and lake from one backup")
+		}
+		s := &streams[at]
+		l := c.MemoLog
+		l.Kept = true
+		s.Logs = append(slices.DeleteFunc(s.Logs, func(o MemoLog) bool { return o.ID == l.ID }), l)
+		for i := range s.Schemas {
+			c.begin(&s.Schemas[i])
+		}
+	}
+	for i := range streams {
+		slices.SortFunc(streams[i].Logs, func(a, b MemoLog) int { return cmp.Compare(a.ID, b.ID) })
+	}
+	return nil
+}
+
+// begin says where a schema version begins in the log.
+func (c *ClosedLog) begin(v *MemoSchema) {
+	if c.Dead {
+		return
+	}
+	v.Cut = maps.Clone(v.Cut)
+	if v.Cut == nil {
+		v.Cut = span.Vector{}
+	}
+	for _, p := range c.Parts {
+		if p.Start != nil && c.ClosedAt != nil && v.CreatedAt.After(*c.ClosedAt) {
+			v.Cut[span.Key{Log: c.ID, Partition: p.Partition}] = p.End(true)
+		}
+	}
+	for _, cut := range c.Cuts {
+		if cut.Version == v.Version {
+			v.Cut[span.Key{Log: c.ID, Partition: cut.Partition}] = cut.Offset
+		}
+	}
+}
+
 // Adoption is what a new ledger is built of.
 type Adoption struct {
 	Streams []MemoStream
 	Counts  map[span.Key]Counts // by partition, up to its position
 	Heads   []Intent            // the newest commit of each table: number, id, kind, snapshot, offsets
+}
+
+// Head is the number of a table's newest commit.
+func (a *Adoption) Head(table string) int64 {
+	for _, in := range a.Heads {
+		if in.Table == table {
+			return in.N
+		}
+	}
+	return 0
 }
 
 // Positions are where the units go on: the memo's, and of a closed log its end.

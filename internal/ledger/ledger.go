@@ -105,6 +105,7 @@ type Log struct {
 	CreatedAt  time.Time
 	ClosedAt   time.Time // zero: open
 	Closing    span.Vector
+	Kept       bool // closed, and in the lake's table logs
 }
 
 // View is a metrics view with its versions, oldest first.
@@ -312,7 +313,9 @@ type Commits interface {
 	// (at most limit, but always whole stages and at least one; oldest stage first, files of a partition
 	// in stage order; of a stream's table only stages whose dead letters are committed), or returns nil
 	// when there is nothing to commit.
-	// kind "append"; for kind compact, expire, schema or skip it opens one without files.
+	// kind "append"; for kind compact, expire, schema or skip it opens one without files. For kind close, of
+	// table logs, over closed logs that no commit brings yet and of which everything is in the lake (at most
+	// limit), or it returns nil: see ClosedLogs.
 	Intent(ctx context.Context, lease Lease, table, kind string, limit int) (*Intent, error)
 	// CloseIntent books that commit n landed: its files are committed.
 	CloseIntent(ctx context.Context, lease Lease, in *Intent, snapshot int64) error
@@ -326,11 +329,13 @@ type Commits interface {
 	// Memo is what the intent's table is to keep of the ledger, encoded: as of now, and of the lake as it will be
 	// when the intent has landed. Whoever repeats the intent may write a later one.
 	Memo(ctx context.Context, in *Intent) ([]byte, error)
+	// ClosedLogs are the logs that intent n of table logs brings: the same ones whenever it is asked.
+	ClosedLogs(ctx context.Context, in *Intent) ([]ClosedLog, error)
 	// StageCounts sums the counts of the stages whose files the open intent holds: Rows are the records of
 	// its files for a stream's table, Dead for dead_letters.
 	StageCounts(ctx context.Context, in *Intent) (Counts, error)
 	// Booked returns how many rows a table has by the counts of the batch unit, as long as no intent of it is open:
-	// those of sealed stages that are not committed to it are left out.
+	// those of sealed stages that are not committed to it are left out. Of table logs: the closed logs that it got.
 	Booked(ctx context.Context, table string) (int64, error)
 }
 
@@ -339,7 +344,7 @@ type Intent struct {
 	Table    string
 	N        int64
 	ID       string // commit-id, unique
-	Kind     string // append | compact | expire | schema | skip
+	Kind     string // append | compact | expire | schema | skip | close
 	Open     bool
 	Snapshot int64
 	Files    []LakeFile

@@ -11,6 +11,9 @@ import (
 // DeadLetters is the lake table that holds the dead letters of every stream.
 const DeadLetters = "dead_letters"
 
+// Logs is the lake table that holds the closed logs of every stream, one row each.
+const Logs = "logs"
+
 // TierOf ranks tiers from fine to coarse: minute 0, hour 1, day 2; −1 for anything else.
 func TierOf(tier string) int {
 	for i, t := range [...]string{"minute", "hour", "day"} {

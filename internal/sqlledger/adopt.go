@@ -24,22 +24,33 @@ func (d *DB) Memo(ctx context.Context, in *ledger.Intent) (doc []byte, err error
 
 func (x *tx) memo(ctx context.Context, in *ledger.Intent) ([]byte, error) {
 	name := in.Table
-	if name == ledger.DeadLetters {
+	if name == ledger.DeadLetters || name == ledger.Logs {
 		name = ""
 	}
-	streams, err := x.streams(ctx, name)
+	closed, err := x.keptUntil(ctx)
 	if err != nil {
 		return nil, err
 	}
-	logs, err := x.logs(ctx)
+	if in.Table == ledger.Logs {
+		closed = in.N
+	}
+	cuts, err := x.cuts(ctx, "schema", " AND log_id"+loose, closed)
 	if err != nil {
 		return nil, err
 	}
-	at, err := x.reached(ctx, in, "")
+	streams, err := x.streamsWith(ctx, name, cuts)
 	if err != nil {
 		return nil, err
 	}
-	parts, err := x.memoParts(ctx, at)
+	logs, err := x.logs(ctx, loose, closed)
+	if err != nil {
+		return nil, err
+	}
+	at, err := x.reached(ctx, in, " AND log_id"+loose, closed)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := x.memoParts(ctx, at, loose, closed)
 	if err != nil {
 		return nil, err
 	}
@@ -50,27 +61,31 @@ func (x *tx) memo(ctx context.Context, in *ledger.Intent) ([]byte, error) {
 			all[i].Schemas = append(all[i].Schemas, ledger.MemoSchema(v))
 		}
 		for _, l := range logs {
-			if l.Stream != s.Name {
-				continue
+			if l.Stream == s.Name {
+				all[i].Logs = append(all[i].Logs, memoLog(l, parts[l.ID]))
 			}
-			m := ledger.MemoLog{
-				ID: l.ID, Kind: l.Kind, Dead: l.Dead, ClusterID: l.ClusterID, TopicID: l.TopicID, Topic: l.Topic,
-				Schema: l.Schema, CreatedAt: l.CreatedAt, Parts: parts[l.ID],
-			}
-			if !l.ClosedAt.IsZero() {
-				m.ClosedAt = &l.ClosedAt
-			}
-			all[i].Logs = append(all[i].Logs, m)
 		}
 	}
-	doc, err := json.Marshal(ledger.NewMemo(all))
+	doc, err := json.Marshal(ledger.NewMemo(all, closed))
 	if err != nil {
 		return nil, fmt.Errorf("noting the ledger for the lake: %w", err)
 	}
 	return doc, nil
 }
 
-func (x *tx) memoParts(ctx context.Context, at span.Vector) (map[span.Log][]ledger.MemoPart, error) {
+func memoLog(l ledger.Log, parts []ledger.MemoPart) ledger.MemoLog {
+	m := ledger.MemoLog{
+		ID: l.ID, Kind: l.Kind, Dead: l.Dead, ClusterID: l.ClusterID, TopicID: l.TopicID, Topic: l.Topic,
+		Schema: l.Schema, CreatedAt: l.CreatedAt, Parts: parts, Kept: l.Kept,
+	}
+	if !l.ClosedAt.IsZero() {
+		m.ClosedAt = &l.ClosedAt
+	}
+	return m
+}
+
+// memoParts are the partitions of the logs that a condition on their ids picks.
+func (x *tx) memoParts(ctx context.Context, at span.Vector, which string, args ...any) (map[span.Log][]ledger.MemoPart, error) {
 	all := map[span.Log][]ledger.MemoPart{}
 	err := x.each(ctx, func(r *sql.Rows) error {
 		var p ledger.MemoPart
@@ -84,7 +99,58 @@ func (x *tx) memoParts(ctx context.Context, at span.Vector) (map[span.Log][]ledg
 	}, `SELECT p.log_id, p.part, p.start_offset, coalesce(h.next_offset, 0), coalesce(c.duplicates, 0), coalesce(c.gaps, 0), coalesce(c.lost, 0),
 	      p.closing_live, p.closing_batch
 	    FROM partitions p LEFT JOIN horizons h ON h.log_id = p.log_id AND h.part = p.part
-	    LEFT JOIN counts c ON c.log_id = p.log_id AND c.part = p.part AND c.unit = 'batch' ORDER BY p.log_id, p.part`)
+	    LEFT JOIN counts c ON c.log_id = p.log_id AND c.part = p.part AND c.unit = 'batch' WHERE p.log_id`+which+" ORDER BY p.log_id, p.part", args...)
+	return all, err
+}
+
+// closeLogs gives an intent of table logs the closed logs of which nothing is on its way into the lake any more,
+// and tells how many they are.
+func (x *tx) closeLogs(ctx context.Context, n int64, limit int) (int64, error) {
+	return x.exec(ctx, `UPDATE logs SET kept_n = ? WHERE id IN (SELECT l.id FROM logs l WHERE l.kept_n IS NULL AND l.closed_at IS NOT NULL
+	    AND NOT EXISTS (SELECT 1 FROM stage_moves m WHERE m.log_id = l.id) ORDER BY l.id LIMIT ?)`, n, limit)
+}
+
+// ClosedLogs implements ledger.Commits.
+func (d *DB) ClosedLogs(ctx context.Context, in *ledger.Intent) (closed []ledger.ClosedLog, err error) {
+	err = d.read(ctx, func(x *tx) error {
+		closed, err = x.closedLogs(ctx, in.N)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the logs of commit %d of table %s: %w", in.N, in.Table, err)
+	}
+	return closed, nil
+}
+
+func (x *tx) closedLogs(ctx context.Context, n int64) ([]ledger.ClosedLog, error) {
+	const which = " IN (SELECT id FROM logs WHERE kept_n = ?)"
+	logs, err := x.logs(ctx, which, n)
+	if err != nil {
+		return nil, err
+	}
+	at, err := x.vector(ctx, "SELECT log_id, part, next_offset FROM positions WHERE unit = 'batch' AND log_id"+which, n)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := x.memoParts(ctx, at, which, n)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]ledger.ClosedLog, len(logs))
+	index := make(map[span.Log]int, len(logs))
+	for i, l := range logs {
+		all[i] = ledger.ClosedLog{Stream: l.Stream, MemoLog: memoLog(l, parts[l.ID])}
+		index[l.ID] = i
+	}
+	err = x.each(ctx, func(r *sql.Rows) error {
+		var log span.Log
+		var c ledger.MemoCut
+		err := r.Scan(&log, &c.Version, &c.Partition, &c.Offset)
+		l := &all[index[log]]
+		l.Cuts = append(l.Cuts, c)
+		return err
+	}, `SELECT c.log_id, v.version, c.part, c.next_offset FROM cuts c JOIN schema_versions v ON v.id = c.version
+	    WHERE c.kind = 'schema' AND c.log_id`+which+" ORDER BY c.log_id, v.version, c.part", n)
 	return all, err
 }
 
@@ -111,7 +177,7 @@ func (d *DB) Adopt(ctx context.Context, a *ledger.Adoption) error {
 			return err
 		}
 		for i := range a.Streams {
-			if err := x.adoptStream(ctx, &a.Streams[i], a.Counts, now); err != nil {
+			if err := x.adoptStream(ctx, &a.Streams[i], a, now); err != nil {
 				return fmt.Errorf("stream %s: %w", a.Streams[i].Name, err)
 			}
 		}
@@ -133,7 +199,7 @@ func (d *DB) Adopt(ctx context.Context, a *ledger.Adoption) error {
 	return nil
 }
 
-func (x *tx) adoptStream(ctx context.Context, s *ledger.MemoStream, counts map[span.Key]ledger.Counts, now int64) error {
+func (x *tx) adoptStream(ctx context.Context, s *ledger.MemoStream, a *ledger.Adoption, now int64) error {
 	if _, err := x.exec(ctx, "INSERT INTO streams (name, created_at) VALUES (?, ?)", s.Name, now); err != nil {
 		return err
 	}
@@ -156,21 +222,24 @@ func (x *tx) adoptStream(ctx context.Context, s *ledger.MemoStream, counts map[s
 		}
 	}
 	for i := range s.Logs {
-		if err := x.adoptLog(ctx, s.Name, &s.Logs[i], counts); err != nil {
+		if err := x.adoptLog(ctx, s.Name, &s.Logs[i], a); err != nil {
 			return fmt.Errorf("log %d: %w", s.Logs[i].ID, err)
 		}
 	}
 	return nil
 }
 
-func (x *tx) adoptLog(ctx context.Context, stream string, l *ledger.MemoLog, counts map[span.Key]ledger.Counts) error {
-	var closed any
+func (x *tx) adoptLog(ctx context.Context, stream string, l *ledger.MemoLog, a *ledger.Adoption) error {
+	var closed, kept any
 	if l.ClosedAt != nil {
 		closed = micros(*l.ClosedAt)
 	}
-	if _, err := x.exec(ctx, `INSERT INTO logs (id, kind, stream, dead, cluster_id, topic_id, topic, schema_v, created_at, closed_at)
-	    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		l.ID, l.Kind, stream, flag(l.Dead), l.ClusterID, l.TopicID, l.Topic, l.Schema, micros(l.CreatedAt), closed); err != nil {
+	if l.Kept {
+		kept = a.Head(ledger.Logs)
+	}
+	if _, err := x.exec(ctx, `INSERT INTO logs (id, kind, stream, dead, cluster_id, topic_id, topic, schema_v, created_at, closed_at, kept_n)
+	    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		l.ID, l.Kind, stream, flag(l.Dead), l.ClusterID, l.TopicID, l.Topic, l.Schema, micros(l.CreatedAt), closed, kept); err != nil {
 		return err
 	}
 	for i := range l.Parts {
@@ -192,7 +261,7 @@ func (x *tx) adoptLog(ctx context.Context, stream string, l *ledger.MemoLog, cou
 		if _, err := x.exec(ctx, "UPDATE positions SET next_offset = ? WHERE log_id = ? AND part = ?", p.End(l.ClosedAt != nil), k.Log, k.Partition); err != nil {
 			return err
 		}
-		c := counts[k]
+		c := a.Counts[k]
 		if _, err := x.exec(ctx, `UPDATE counts SET n_rows = ?, dead = ?, duplicates = ?, gaps = ?, lost = ? WHERE log_id = ? AND part = ?`,
 			c.Rows, c.Dead, c.Duplicates, c.Gaps, c.Lost, k.Log, k.Partition); err != nil {
 			return err

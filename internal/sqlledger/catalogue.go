@@ -37,7 +37,7 @@ func (d *DB) Load(ctx context.Context) (*ledger.Snapshot, error) {
 		if s.Streams, err = x.streams(ctx, ""); err != nil {
 			return err
 		}
-		if s.Logs, err = x.logs(ctx); err != nil {
+		if s.Logs, err = x.logs(ctx, ""); err != nil {
 			return err
 		}
 		s.Views, err = x.views(ctx, "")
@@ -51,12 +51,17 @@ func (d *DB) Load(ctx context.Context) (*ledger.Snapshot, error) {
 
 // streams loads one stream, or all for "", by name, with their schemas, oldest first.
 func (x *tx) streams(ctx context.Context, name string) ([]ledger.Stream, error) {
-	cuts, err := x.cuts(ctx, "schema")
+	cuts, err := x.cuts(ctx, "schema", "")
 	if err != nil {
 		return nil, err
 	}
+	return x.streamsWith(ctx, name, cuts)
+}
+
+// streamsWith is streams, with the cuts of schema versions by id.
+func (x *tx) streamsWith(ctx context.Context, name string, cuts map[int64]span.Vector) ([]ledger.Stream, error) {
 	var all []ledger.Stream
-	err = x.each(ctx, func(r *sql.Rows) error {
+	err := x.each(ctx, func(r *sql.Rows) error {
 		var s ledger.Stream
 		err := r.Scan(&s.Name, &s.Epoch)
 		all = append(all, s)
@@ -96,21 +101,33 @@ func (x *tx) streams(ctx context.Context, name string) ([]ledger.Stream, error) 
 	return all, err
 }
 
-func (x *tx) logs(ctx context.Context) ([]ledger.Log, error) {
+// loose is a condition on ids of logs: those that the lake's table logs does not hold, after a commit of it.
+const loose = " IN (SELECT id FROM logs WHERE kept_n IS NULL OR kept_n > ?)"
+
+// logs loads the logs that a condition on their ids picks, all for "", oldest first.
+func (x *tx) logs(ctx context.Context, which string, args ...any) ([]ledger.Log, error) {
+	kept, err := x.keptUntil(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids, parts := "", ""
+	if which != "" {
+		ids, parts = " WHERE id"+which, " WHERE log_id"+which
+	}
 	var all []ledger.Log
 	index := map[span.Log]int{}
-	err := x.each(ctx, func(r *sql.Rows) error {
+	err = x.each(ctx, func(r *sql.Rows) error {
 		l := ledger.Log{Closing: span.Vector{}}
 		var dead int64
-		var created, closed sql.NullInt64
-		if err := r.Scan(&l.ID, &l.Kind, &l.Stream, &dead, &l.ClusterID, &l.TopicID, &l.Topic, &l.Schema, &created, &closed); err != nil {
+		var created, closed, n sql.NullInt64
+		if err := r.Scan(&l.ID, &l.Kind, &l.Stream, &dead, &l.ClusterID, &l.TopicID, &l.Topic, &l.Schema, &created, &closed, &n); err != nil {
 			return err
 		}
-		l.Dead, l.CreatedAt, l.ClosedAt = dead != 0, moment(created), moment(closed)
+		l.Dead, l.CreatedAt, l.ClosedAt, l.Kept = dead != 0, moment(created), moment(closed), n.Valid && n.Int64 <= kept
 		index[l.ID] = len(all)
 		all = append(all, l)
 		return nil
-	}, "SELECT id, kind, stream, dead, cluster_id, topic_id, topic, schema_v, created_at, closed_at FROM logs ORDER BY id")
+	}, "SELECT id, kind, stream, dead, cluster_id, topic_id, topic, schema_v, created_at, closed_at, kept_n FROM logs"+ids+" ORDER BY id", args...)
 	if err != nil {
 		return nil, err
 	}
@@ -126,13 +143,19 @@ func (x *tx) logs(ctx context.Context) ([]ledger.Log, error) {
 			l.Closing[k] = max(live.Int64, batch.Int64)
 		}
 		return nil
-	}, "SELECT log_id, part, closing_live, closing_batch FROM partitions")
+	}, "SELECT log_id, part, closing_live, closing_batch FROM partitions"+parts, args...)
 	return all, err
+}
+
+// keptUntil is the newest commit of the lake's table logs that has landed.
+func (x *tx) keptUntil(ctx context.Context) (n int64, err error) {
+	_, err = x.one(ctx, []any{&n}, "SELECT coalesce(max(n), 0) FROM lake_intents WHERE table_name = ? AND state = 'closed'", ledger.Logs)
+	return n, err
 }
 
 // views loads one view, or all for "", by name, without those of which every version is dropped.
 func (x *tx) views(ctx context.Context, name string) ([]ledger.View, error) {
-	cuts, err := x.cuts(ctx, "view")
+	cuts, err := x.cuts(ctx, "view", "")
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,9 @@ import (
 // Kind of an intent that appends staged files; the other kinds have no files here.
 const kindAppend = "append"
 
+// Kind of an intent of table logs that brings closed logs.
+const kindClose = "close"
+
 // Intent implements ledger.Commits.
 func (d *DB) Intent(ctx context.Context, lease ledger.Lease, table, kind string, limit int) (*ledger.Intent, error) {
 	var in *ledger.Intent
@@ -33,45 +36,51 @@ func (d *DB) Intent(ctx context.Context, lease ledger.Lease, table, kind string,
 		if newest != nil {
 			in.N = newest.N + 1
 		}
-		return x.openIntent(ctx, in, limit)
+		opened, err := x.openIntent(ctx, in, limit)
+		if !opened {
+			in = nil // nothing to commit
+		}
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("opening a commit of table %s: %w", table, err)
 	}
-	if in.Open && in.Kind == kindAppend && len(in.Files) == 0 {
-		return nil, nil //nolint:nilnil // nothing to commit
-	}
 	return in, nil
 }
 
-// openIntent gives an append its files and stores the intent, unless there is nothing to append.
-func (x *tx) openIntent(ctx context.Context, in *ledger.Intent, limit int) error {
+// openIntent gives an append its files, or table logs its logs, and stores the intent, unless there are none.
+func (x *tx) openIntent(ctx context.Context, in *ledger.Intent, limit int) (opened bool, err error) {
 	if in.Kind == kindAppend {
 		stages, err := x.stagesToCommit(ctx, in.Table, limit)
 		if err != nil || len(stages) == 0 {
-			return err
+			return false, err
 		}
 		for _, id := range stages {
 			if _, err := x.exec(ctx, "UPDATE lake_files SET n = ? WHERE table_name = ? AND write_id = ? AND n IS NULL",
 				in.N, in.Table, id); err != nil {
-				return err
+				return false, err
 			}
 		}
 		if in.Files, err = x.intentFiles(ctx, in.Table, in.N); err != nil {
-			return err
+			return false, err
 		}
 	}
-	var err error
+	if in.Kind == kindClose {
+		some, err := x.closeLogs(ctx, in.N, limit)
+		if err != nil || some == 0 {
+			return false, err
+		}
+	}
 	if in.Offsets, err = x.offsetsAfter(ctx, in); err != nil {
-		return err
+		return false, err
 	}
 	now, err := x.now(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	_, err = x.exec(ctx, `INSERT INTO lake_intents (table_name, n, id, kind, state, snapshot, offsets, opened_at)
 	    VALUES (?, ?, ?, ?, 'open', 0, ?, ?)`, in.Table, in.N, in.ID, in.Kind, encodeVector(in.Offsets), now)
-	return err
+	return true, err
 }
 
 func (x *tx) intentFiles(ctx context.Context, table string, n int64) ([]ledger.LakeFile, error) {
@@ -112,7 +121,7 @@ func (x *tx) stagesToCommit(ctx context.Context, table string, limit int) ([]int
 // offsetsAfter is the lake vector once this intent has landed, in the open Kafka logs of the table's
 // stream (of all streams for dead_letters).
 func (x *tx) offsetsAfter(ctx context.Context, in *ledger.Intent) (span.Vector, error) {
-	const ours = ` AND EXISTS (SELECT 1 FROM logs l WHERE l.id = log_id AND l.kind = 'kafka' AND l.closed_at IS NULL AND ? IN ('dead_letters', l.stream))`
+	const ours = ` AND log_id IN (SELECT id FROM logs WHERE kept_n IS NULL AND kind = 'kafka' AND closed_at IS NULL AND ? IN ('dead_letters', stream))`
 	return x.reached(ctx, in, ours, in.Table)
 }
 
@@ -282,8 +291,11 @@ func (d *DB) StageCounts(ctx context.Context, in *ledger.Intent) (ledger.Counts,
 // Booked implements ledger.Commits. One statement sees one moment.
 func (d *DB) Booked(ctx context.Context, table string) (rows int64, err error) {
 	counted, args := "SELECT sum(c.n_rows) FROM counts c JOIN logs l ON l.id = c.log_id WHERE c.unit = 'batch' AND l.stream = ?", []any{table}
-	if table == ledger.DeadLetters {
+	switch table {
+	case ledger.DeadLetters:
 		counted, args = "SELECT sum(dead) FROM counts WHERE unit = 'batch'", nil
+	case ledger.Logs:
+		counted = `SELECT count(*) FROM logs WHERE kept_n <= (SELECT max(n) FROM lake_intents WHERE table_name = ? AND state = 'closed')`
 	}
 	err = d.read(ctx, func(x *tx) error {
 		_, err := x.one(ctx, []any{&rows}, "SELECT CAST(coalesce(("+counted+`), 0) - coalesce((SELECT sum(f.records) FROM lake_files f

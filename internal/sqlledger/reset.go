@@ -63,7 +63,7 @@ func (x *tx) acceptReset(ctx context.Context, r *ledger.Reset) (*ledger.Accepted
 
 // resetOf finds the log, and the largest dedup window of its stream.
 func (x *tx) resetOf(ctx context.Context, r *ledger.Reset) (*ledger.Log, int64, error) {
-	logs, err := x.logs(ctx)
+	logs, err := x.logs(ctx, "")
 	if err != nil {
 		return nil, 0, err
 	}

@@ -80,7 +80,7 @@ func (x *tx) insertCut(ctx context.Context, kind string, version int64, v span.V
 }
 
 // cuts returns the cuts of a kind by what they belong to.
-func (x *tx) cuts(ctx context.Context, kind string) (map[int64]span.Vector, error) {
+func (x *tx) cuts(ctx context.Context, kind, which string, args ...any) (map[int64]span.Vector, error) {
 	all := map[int64]span.Vector{}
 	err := x.each(ctx, func(r *sql.Rows) error {
 		var version, at int64
@@ -93,6 +93,6 @@ func (x *tx) cuts(ctx context.Context, kind string) (map[int64]span.Vector, erro
 		}
 		all[version][k] = at
 		return nil
-	}, "SELECT version, log_id, part, next_offset FROM cuts WHERE kind = ?", kind)
+	}, "SELECT version, log_id, part, next_offset FROM cuts WHERE kind = ?"+which, append([]any{kind}, args...)...)
 	return all, err
 }

@@ -267,7 +267,7 @@ func (s *state) searchLake(ctx context.Context) error {
 	}
 	slices.Sort(have)
 	for _, table := range have {
-		if table != ledger.DeadLetters && !s.may(table) {
+		if table == ledger.Logs || table != ledger.DeadLetters && !s.may(table) {
 			continue
 		}
 		found, err := s.lake.Find(ctx, table, s.out.ID)

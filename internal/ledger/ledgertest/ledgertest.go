@@ -99,6 +99,11 @@ func Run(t *testing.T, open Open, on prove.Backend) {
 		claim(t, adopt, on)
 		adoption(t, open)
 	})
+	const closed = "L7_closed_logs_are_adopted"
+	t.Run(closed, func(t *testing.T) {
+		claim(t, closed, on)
+		closedLogs(t, open)
+	})
 	const random = "L1_L2_M5_random_interleavings"
 	t.Run(random, func(t *testing.T) {
 		claim(t, random, on)
