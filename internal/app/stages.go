@@ -91,11 +91,15 @@ func (p *parts) batchUnit(readers, jobs stage) (stage, stage, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	cleaner, err := batch.NewCleaner(batch.CleanerConfig{Owner: p.owner(), GiveWay: p.pressure.Reason}, p.log.With("job", "cleaner"), p.ledger, p.lake)
+	if err != nil {
+		return nil, nil, err
+	}
 	filling, err := p.backfills()
 	if err != nil {
 		return nil, nil, err
 	}
-	return append(readers, role{"batch unit", b.Run}), append(append(jobs, filling...), role{"committer", committer.Run}), nil
+	return append(readers, role{"batch unit", b.Run}), append(append(jobs, filling...), role{"committer", committer.Run}, role{"cleaner", cleaner.Run}), nil
 }
 
 // frontDoor is what speaks HTTP: it stops first, and the demonstration, which speaks to it, before.

@@ -99,9 +99,8 @@ type Committer struct {
 // kept is a table that is kept by a committer.
 type kept struct {
 	lake.Table
-	shaped  bool  // it is there and has all columns
-	expired int64 // number of the commit at which old snapshots were last dropped
-	cleaned time.Time
+	shaped  bool      // it is there and has all columns
+	expired int64     // number of the commit at which old snapshots were last dropped
 	checked time.Time // when all of it was last found to be there
 }
 
@@ -279,7 +278,7 @@ func (c *Committer) reload(ctx context.Context) error {
 	for _, t := range tables { // what was done to a table stays done when the catalogue moves
 		for _, old := range c.tables {
 			if old.Name == t.Name {
-				t.expired, t.cleaned, t.checked = old.expired, old.cleaned, old.checked
+				t.expired, t.checked = old.expired, old.checked
 			}
 		}
 	}
@@ -340,7 +339,6 @@ func (c *Committer) keep(ctx context.Context, lease ledger.Lease, t *kept) error
 		if err := c.do(ctx, lease, t, lake.Expire); err != nil {
 			return err
 		}
-		return c.orphans(ctx, t)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package batch
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/lake"
@@ -20,37 +19,6 @@ type Maintained struct {
 	FilesAfter int64
 	Orphans    int // data files that nobody knew and that were deleted
 	Freed      int64
-}
-
-// OrphanAge is when a data file that no snapshot and no ledger knows is no writer's any more. A write is given up
-// long before, and a rewrite that waits for its commit takes minutes.
-const OrphanAge = 3 * 24 * time.Hour
-
-// cleanEvery is how often a committer looks for orphans: it lists all files of a table.
-const cleanEvery = 24 * time.Hour
-
-// orphans deletes them with the first expiry of a day.
-func (c *Committer) orphans(ctx context.Context, t *kept) error {
-	if c.now().Sub(t.cleaned) < cleanEvery {
-		return nil
-	}
-	t.cleaned = c.now()
-	_, err := c.clean(ctx, t.Name)
-	return err
-}
-
-func (c *Committer) clean(ctx context.Context, table string) ([]lake.Orphan, error) {
-	found, err := c.lake.Orphans(ctx, table, c.now().Add(-c.cfg.OrphanAge), func(ctx context.Context) ([]string, error) {
-		return c.led.FilePaths(ctx, table)
-	})
-	if err != nil || len(found) == 0 {
-		return nil, err
-	}
-	if err := c.lake.RemoveOrphans(ctx, found); err != nil {
-		return nil, fault.New(fault.Transient, "sweep", "%w", err) // those left are found again
-	}
-	c.log.Info("removed data files that nobody knew", "table", table, "files", len(found))
-	return found, nil
 }
 
 // Maintain commits what is sealed, then merges small files until nothing is worth it, or with kind
@@ -94,7 +62,7 @@ func (c *Committer) maintain(ctx context.Context, kind string, t *kept) (*Mainta
 			return nil, err
 		}
 		m.Expired = true
-		gone, err := c.clean(ctx, t.Name)
+		gone, err := clean(ctx, c.log, c.led, c.lake, t.Name, c.now().Add(-c.cfg.OrphanAge))
 		if err != nil {
 			return nil, err
 		}

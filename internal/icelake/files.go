@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/iceberg-go"
@@ -92,9 +93,37 @@ func (l *Lake) OpenStaged(at string) (parquet.ReaderAtSeeker, error) {
 	return l.files.Open(at)
 }
 
+// Abandoned are the jobs below Staged of which nothing was written since the moment: whoever had them done was
+// killed. What has not the name of a job is not ours.
+func (l *Lake) Abandoned(ctx context.Context, before time.Time) ([]string, error) {
+	newest := map[string]time.Time{}
+	root := l.cat.warehouse + "/" + stagingFolder + "/"
+	err := l.files.walk(root, true, func(f found) error {
+		name, _, _ := strings.Cut(strings.TrimPrefix(plain(f.at), plain(root)), "/")
+		if f.modified.After(newest[name]) {
+			newest[name] = f.modified
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing what engines left: %w", err)
+	}
+	var jobs []string
+	for name, at := range newest {
+		if at.Before(before) && isJob(name) {
+			jobs = append(jobs, name)
+		}
+	}
+	slices.Sort(jobs)
+	return jobs, nil
+}
+
+// isJob tells whether a name is one that Staged is given.
+func isJob(name string) bool { return name != "" && !strings.ContainsAny(name, "/.") }
+
 // RemoveStaged removes all that lies below Staged of the name. What is not there is no error.
 func (l *Lake) RemoveStaged(name string) error {
-	if name == "" || strings.ContainsAny(name, "/.") {
+	if !isJob(name) {
 		return fmt.Errorf("%q is not the name of a job", name)
 	}
 	at := l.Staged(name)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
@@ -135,6 +136,14 @@ func TestStagedEverywhere(t *testing.T) {
 		if c, ok := f.(io.Closer); ok {
 			if err := c.Close(); err != nil {
 				t.Error(err)
+			}
+		}
+		if err := l.files.WriteFile(l.Staged("other.tmp/part"), nil); err != nil {
+			t.Fatal(err)
+		}
+		for at, want := range map[time.Duration][]string{-time.Hour: nil, time.Hour: {"task-1-10"}} {
+			if jobs, err := l.Abandoned(t.Context(), time.Now().Add(at)); err != nil || !slices.Equal(jobs, want) {
+				t.Errorf("abandoned %s from now: %v, %v, want %v", at, jobs, err, want)
 			}
 		}
 		for _, name := range []string{"", "..", "a/b", "."} {

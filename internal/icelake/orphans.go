@@ -25,6 +25,9 @@ func (l *Lake) Orphans(ctx context.Context, name string, before time.Time, known
 	there := map[string]bool{}
 	var old []lake.Orphan
 	err = l.files.walk(tbl.Location()+"/data/", true, func(f found) error {
+		if err := ctx.Err(); err != nil { // there may be very many
+			return err
+		}
 		there[plain(f.at)] = true
 		if f.modified.Before(before) {
 			old = append(old, lake.Orphan{Path: f.at, Bytes: f.bytes, Modified: f.modified})
@@ -67,6 +70,9 @@ func (l *Lake) referenced(ctx context.Context, name string, there, used map[stri
 	read := map[string]bool{}
 	files, seen := 0, 0
 	for _, s := range tbl.Metadata().Snapshots() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		manifests, err := s.Manifests(l.files)
 		if err != nil {
 			return fmt.Errorf("reading manifest list %s: %w", s.ManifestList, err)
