@@ -64,7 +64,7 @@ func (c *cli) backfillCommand() *cobra.Command {
 			Use: "show ID|VIEW", Short: "Show one with its days", Args: arguments("ID or VIEW"),
 			RunE: func(cmd *cobra.Command, args []string) error { return c.showBackfill(cmd.Context(), args[0]) },
 		},
-		c.backfillStart(), c.backfillRun(),
+		c.backfillStart(), c.backfillRun(), c.backfillCompare(),
 	)
 	for _, a := range []struct{ action, short string }{
 		{ledger.Pause, "Start no more days"},

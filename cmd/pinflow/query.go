@@ -79,7 +79,8 @@ func (c *cli) queryCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "query VIEW",
 		Short: "Ask for measures of a view",
-		Long: `Ask for measures of a view, over time and by dimension. The rows go to stdout; how far the numbers
+		Long: `Ask for measures of a view, over time and by dimension; of VIEW@building, VIEW@standby or VIEW@HASH, of that
+version of it. The rows go to stdout; how far the numbers
 are complete, and what is approximate or missing, to stderr (in json, ndjson and csv beside the rows).
 A table shows each measure in its format, like 12.4K or 35.9 %; json, ndjson and csv have every digit.`,
 		Example: `  pinflow query pins -m posted,video_share --by category --from now-7d/d --grain day
@@ -158,7 +159,8 @@ func (c *cli) query(cmd *cobra.Command, view string, f *queryFlags) error {
 // askFormats learns how the view's measures are shown.
 func (a *answer) askFormats(cmd *cobra.Command, server *client.Client, view string) error {
 	var v viewAnswer
-	if err := server.Get(cmd.Context(), "/v1/views/"+url.PathEscape(view), nil, &v); err != nil {
+	name, _, _ := strings.Cut(view, "@")
+	if err := server.Get(cmd.Context(), "/v1/views/"+url.PathEscape(name), nil, &v); err != nil {
 		return err
 	}
 	a.formats = map[string]string{}

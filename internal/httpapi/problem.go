@@ -43,6 +43,7 @@ func problemf(status int, code, format string, args ...any) *Problem {
 var statusByCode = map[string]int{
 	"unknown_stream":       http.StatusNotFound,
 	"unknown_view":         http.StatusNotFound,
+	"unknown_version":      http.StatusNotFound,
 	"unknown_dashboard":    http.StatusNotFound,
 	"unknown_record":       http.StatusNotFound,
 	"unknown_backfill":     http.StatusNotFound,

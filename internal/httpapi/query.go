@@ -49,13 +49,14 @@ func (a *API) query(w http.ResponseWriter, r *http.Request) error {
 	if q.View == "" {
 		return problemf(http.StatusBadRequest, "bad_parameter", "view is missing: write view=pins")
 	}
-	if err := a.mayView(w, r, q.View); err != nil {
+	name, _, _ := strings.Cut(q.View, "@") // of which version is asked, VIEW@building
+	if err := a.mayView(w, r, name); err != nil {
 		return err
 	}
 	ans, err := a.deps.Querier.Query(r.Context(), query.Request(q))
 	if fault.CodeOf(err) == "unknown_view" && a.deps.Catalogue != nil {
 		if snap, loadErr := a.deps.Catalogue.Load(r.Context()); loadErr == nil {
-			return unknownView(snap, q.View)
+			return unknownView(snap, name)
 		}
 	}
 	if err != nil {

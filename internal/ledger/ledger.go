@@ -410,7 +410,7 @@ type Day struct {
 type Reader interface {
 	// Read returns the segments of the serving version (of the building one while nothing serves) that
 	// overlap [From, To) at the tiers asked, with positions and marks of the same snapshot.
-	// fault.Record with code unknown_view if there is none.
+	// fault.Record with code unknown_view if there is none, unknown_version if it has no such version.
 	Read(ctx context.Context, q Read) (*Data, error)
 	// Status returns figures for people: open writes, uncommitted files, segments by tier, ledger bytes.
 	Status(ctx context.Context) (*Status, error)
@@ -419,6 +419,7 @@ type Reader interface {
 // Read selects segments of a view.
 type Read struct {
 	View     string
+	Version  string // which of its versions: a state, an id or the beginning of a hash; "": the one that answers
 	Tier     string // minute (default) | hour | day: all its segments, and of finer tiers those not rolled
 	From, To int64  // microseconds, bucket starts in [From, To)
 	Parts    []Part // if given, asked for instead: stretches of a tier each

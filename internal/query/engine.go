@@ -6,6 +6,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,7 +42,7 @@ type Engine struct {
 	cache  *cache
 
 	mu       sync.Mutex
-	compiled map[string]*compiled // by view
+	compiled map[string]*compiled // by view, as it is asked for
 }
 
 // compiled is a view's definition as it was last seen, and what else of the ledger a plan depends on. It is
@@ -87,6 +88,10 @@ func New(cfg Config, source Source, clock func() time.Time) (*Engine, error) {
 // bad_parameter or too_many_rows.
 func (e *Engine) Query(ctx context.Context, req Request) (*Answer, error) {
 	now := e.clock()
+	name, which, named := strings.Cut(req.View, "@")
+	if named && which == "" {
+		return nil, bad("view", "%q names no version", req.View).WithAdvice("write %s, or %s@building", name, name)
+	}
 	v := e.known(req.View)
 	if req.AsOf != "" {
 		v = nil // where the range ends depends on what is complete now
@@ -95,7 +100,7 @@ func (e *Engine) Query(ctx context.Context, req Request) (*Answer, error) {
 	// between planning and reading is planned anew.
 	for range 5 {
 		p, held := &plan{}, map[int64]*fold.States{}
-		read := ledger.Read{View: req.View}
+		read := ledger.Read{View: name, Version: which}
 		var mistake error
 		if v != nil {
 			if p, mistake = e.plan(req, v, now); mistake == nil && len(p.reads) > 0 {
@@ -106,7 +111,7 @@ func (e *Engine) Query(ctx context.Context, req Request) (*Answer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("querying view %s: %w", req.View, err)
 		}
-		current, err := e.compile(data)
+		current, err := e.compile(req.View, data)
 		if err != nil {
 			return nil, fmt.Errorf("querying view %s: %w", req.View, err)
 		}
@@ -144,18 +149,19 @@ func (e *Engine) known(view string) *compiled {
 	return e.compiled[view]
 }
 
-// compile returns what was read of the view; its definition is the same pointer as long as it is the same.
-func (e *Engine) compile(d *ledger.Data) (*compiled, error) {
+// compile returns what was read of the view, or of a version of it; its definition is the same pointer as long as it
+// is the same.
+func (e *Engine) compile(asked string, d *ledger.Data) (*compiled, error) {
 	if len(d.Stream.Schemas) == 0 {
 		return nil, fault.New(fault.Corrupt, "no_schema", "stream %s has no schema", d.View.Stream)
 	}
 	newest := d.Stream.Schemas[len(d.Stream.Schemas)-1]
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if have := e.compiled[d.View.Name]; have != nil && have.version == d.Version.ID && have.schema == newest.Version && have.metadata == string(d.View.Metadata) {
+	if have := e.compiled[asked]; have != nil && have.version == d.Version.ID && have.schema == newest.Version && have.metadata == string(d.View.Metadata) {
 		next := *have
 		next.dropped, next.completeTo = d.Floors, d.CompleteTo
-		e.compiled[d.View.Name] = &next
+		e.compiled[asked] = &next
 		return &next, nil
 	}
 	schema, err := event.Compile(newest.Definition, newest.Version)
@@ -167,7 +173,7 @@ func (e *Engine) compile(d *ledger.Data) (*compiled, error) {
 		return nil, fmt.Errorf("compiling version %d: %w", d.Version.ID, err)
 	}
 	next := &compiled{d.Version.ID, newest.Version, string(d.View.Metadata), c, d.Floors, d.CompleteTo}
-	e.compiled[d.View.Name] = next
+	e.compiled[asked] = next
 	return next, nil
 }
 

@@ -259,6 +259,31 @@ func TestNewMeasureIsFoundAtOnce(t *testing.T) {
 	}
 }
 
+// A version that is asked for by name answers to its own names, whatever was asked before.
+func TestNamedVersions(t *testing.T) {
+	s := pinSchema(t)
+	c, next := pinView(t, s, nil), pinView(t, s, func(v *metric.View) {
+		v.Measures = append(v.Measures, metric.Measure{Name: "likes_most", Agg: "max", Expr: "likes"})
+	})
+	m := newMemory(c, start)
+	m.versions = map[string]ledger.ViewVersion{ledger.Building: {
+		ID: 2, Hash: next.Hash(), Definition: next.Definition(), Metadata: next.Metadata(), State: ledger.Building, Schema: 1, CreatedAt: start,
+	}}
+	e := engine(t, m, start)
+	for range 2 {
+		a, err := e.Query(t.Context(), query.Request{View: c.Name + "@building", Measures: []string{"likes_most"}})
+		if err != nil || !strings.HasPrefix(next.Hash(), a.Meta.Versions[c.Name]) {
+			t.Errorf("%+v, %v", a, err)
+		}
+		if _, err = e.Query(t.Context(), query.Request{View: c.Name, Measures: []string{"likes_most"}}); fault.CodeOf(err) != "bad_parameter" {
+			t.Errorf("the version that answers has a measure of the next: %v", err)
+		}
+	}
+	if _, err := e.Query(t.Context(), query.Request{View: c.Name + "@"}); fault.CodeOf(err) != "bad_parameter" {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestUnknownView(t *testing.T) {
 	m := newMemory(pinView(t, pinSchema(t), nil), start)
 	_, err := engine(t, m, start).Query(context.Background(), query.Request{View: "pin"})

@@ -36,6 +36,7 @@ type memory struct {
 	reads    []ledger.Read
 	loaded   int // segments whose data was given out
 	onRead   func(n int)
+	versions map[string]ledger.ViewVersion // beside the one that answers, as they are asked for
 }
 
 func (m *memory) Read(_ context.Context, q ledger.Read) (*ledger.Data, error) {
@@ -47,6 +48,9 @@ func (m *memory) Read(_ context.Context, q ledger.Read) (*ledger.Data, error) {
 		return nil, fault.New(fault.Record, "unknown_view", "there is no view %q", q.View)
 	}
 	out := m.data
+	if v, ok := m.versions[q.Version]; ok {
+		out.Version, out.View.Metadata = v, v.Metadata
+	}
 	for i, s := range m.segments {
 		if i == 0 || s.From < out.Earliest {
 			out.Earliest = s.From

@@ -17,7 +17,7 @@ import (
 
 // Request is a question, in the words of the API's parameters.
 type Request struct {
-	View     string
+	View     string   // pins; pins@building, @standby, an id or the beginning of a hash: that version of it
 	Measures []string // none: all
 	By       []string
 	Filter   string // category:travel,country:!gb; NULL is \N; \ escapes a comma, a \ and a leading !

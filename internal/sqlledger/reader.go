@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/ledger"
@@ -33,6 +35,11 @@ func (x *tx) readView(ctx context.Context, q ledger.Read, data *ledger.Data) err
 		return fault.New(fault.Record, "unknown_view", "there is no view %q", q.View)
 	}
 	data.View = views[0]
+	if q.Version != "" {
+		if err := pickNamed(&data.View, q.Version, &data.Version); err != nil {
+			return err
+		}
+	}
 	streams, err := x.streams(ctx, data.View.Stream)
 	if err != nil {
 		return err
@@ -80,6 +87,23 @@ func pick(v *ledger.View, version *ledger.ViewVersion) bool {
 		}
 	}
 	return false
+}
+
+// pickNamed finds a version that is asked for by its state, its id or the beginning of its hash, the newest first.
+// Such a one answers to its own names.
+func pickNamed(v *ledger.View, which string, version *ledger.ViewVersion) error {
+	var known []string
+	for _, x := range slices.Backward(v.Versions) {
+		if x.State == ledger.Dropped { // its segments are going
+			continue
+		}
+		if x.State == which || strconv.FormatInt(x.ID, 10) == which || len(which) >= 4 && strings.HasPrefix(x.Hash, which) {
+			*version, v.Metadata = x, x.Metadata
+			return nil
+		}
+		known = append(known, x.State)
+	}
+	return fault.New(fault.Record, "unknown_version", "view %s has no version %q", v.Name, which).WithAdvice("use one of: %s", strings.Join(known, ", "))
 }
 
 // newestSeal is a number that changes with each sealed write.

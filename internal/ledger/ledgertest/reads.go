@@ -225,9 +225,26 @@ func readBuildingAndCached(_ *testing.T, w *world) {
 	w.ok(w.applyView(ledger.ViewChange{Hash: "h2", Definition: []byte("{}"), State: ledger.Building}))
 	w.same("h1", w.read(ledger.Read{}).Version.Hash) // versions never mix
 	w.same(2, len(w.read(ledger.Read{}).Segments))
-	w.ok(w.applyView(ledger.ViewChange{Hash: "h3", Definition: []byte("{}"), State: ledger.Serving}))
-	w.same("h3", w.read(ledger.Read{}).Version.Hash)
+	second := w.read(ledger.Read{Version: ledger.Building})
+	w.same("h2", second.Version.Hash)
+	w.same(0, len(second.Segments))
+	w.same(2, len(w.read(ledger.Read{Version: ledger.Serving}).Segments))
+	w.same("h2", w.read(ledger.Read{Version: fmt.Sprint(second.Version.ID)}).Version.Hash)
+	w.ok(w.applyView(ledger.ViewChange{Hash: "h3xyz", Definition: []byte("{}"), Metadata: []byte(`{"own":3}`), State: ledger.Serving}))
+	w.same("h3xyz", w.read(ledger.Read{}).Version.Hash)
 	w.same(0, len(w.read(ledger.Read{}).Segments))
+	w.same("h3xyz", w.read(ledger.Read{Version: "h3xy"}).Version.Hash)
+	w.same(`{"own":3}`, string(w.read(ledger.Read{Version: ledger.Serving}).View.Metadata))
+	standby := w.read(ledger.Read{Version: ledger.Standby}) // it answers to its own names, with its own numbers
+	w.same("h1", standby.Version.Hash)
+	w.same(2, len(standby.Segments))
+	w.same(false, string(standby.View.Metadata) == `{"own":3}`)
+	for _, none := range []string{ledger.Building, ledger.Dropped, "h2", "99", "x"} {
+		_, err := w.l.Read(w.ctx, ledger.Read{View: view, Version: none})
+		w.same("unknown_version", fault.CodeOf(err))
+	}
+	_, err := w.l.Read(w.ctx, ledger.Read{View: "nope", Version: ledger.Serving})
+	w.same("unknown_view", fault.CodeOf(err))
 }
 
 func replaceSegments(_ *testing.T, w *world) {
