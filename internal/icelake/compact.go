@@ -38,7 +38,7 @@ func (l *Lake) Rewrite(ctx context.Context, name string, shape lake.Shape) (*lak
 	if inputs == nil {
 		return nil, nil //nolint:nilnil // nothing is worth a rewrite
 	}
-	out := &lake.Rewrite{Table: name}
+	out := &lake.Rewrite{Table: name, Sequence: tbl.CurrentSnapshot().SequenceNumber}
 	wanted := map[string]bool{}
 	for _, in := range inputs {
 		out.Inputs = append(out.Inputs, in.path)

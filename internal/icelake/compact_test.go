@@ -7,8 +7,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/apache/iceberg-go"
 	iceio "github.com/apache/iceberg-go/io"
-
+	"github.com/apache/iceberg-go/table"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pinflow/pinflow/internal/fault"
@@ -130,6 +131,38 @@ func TestRewriteOfFilesThatAreGoneIsRefused(t *testing.T) {
 	short.Rows++
 	if _, err := l.Replace(t.Context(), compactIntent(10), &short); !fault.Is(err, fault.Corrupt) {
 		t.Errorf("a rewrite that lost a row: %v", err)
+	}
+}
+
+// What another engine deletes while files are merged does not come back with the merge.
+func TestARewriteOfFilesThatLostRowsIsRefused(t *testing.T) {
+	l := testLake(t, t.TempDir(), quickFS{})
+	if err := l.EnsureTable(t.Context(), pins()); err != nil {
+		t.Fatal(err)
+	}
+	for n := range int64(8) {
+		if _, err := l.Commit(t.Context(), intent(n+1, stage(t, l, rows(int(n)*7, 7, 1)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := l.Rewrite(t.Context(), "pin", shape)
+	if err != nil || r == nil {
+		t.Fatal(r, err)
+	}
+	_, err = l.commit(t.Context(), intent(9, nil), func(_ *table.Table, tx *table.Transaction) error {
+		if err := tx.SetProperties(iceberg.Properties{table.WriteDeleteModeKey: table.WriteModeMergeOnRead}); err != nil {
+			return err
+		}
+		return tx.Delete(t.Context(), iceberg.LessThan(iceberg.Reference("_offset"), int64(3)), nil)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Replace(t.Context(), compactIntent(10), r); fault.CodeOf(err) != "inputs_gone" {
+		t.Errorf("replacing files that lost rows: %v", err)
+	}
+	if got := all(t, l); len(got) != 53 {
+		t.Errorf("%d rows", len(got))
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 )
 
 // Replace is the commit that puts a rewrite's files in the place of its inputs. fault.Lost inputs_gone:
-// some input is no longer in the table, so that this rewrite can never be committed.
+// some input is no longer in the table, or has lost rows, so that this rewrite can never be committed.
 //
 // The snapshot is made here and not by iceberg-go's transaction, which reads every manifest of the table
 // twice: what merging a few files costs would grow with all files there are. What a failed try leaves
@@ -73,6 +73,9 @@ func (l *Lake) replacing(tbl *table.Table, in *ledger.Intent, r *lake.Rewrite) (
 	}
 	found := 0
 	for _, h := range all {
+		if h.ManifestContent() != iceberg.ManifestContentData && h.SequenceNum() > r.Sequence {
+			return nil, fault.New(fault.Lost, "inputs_gone", "another engine deleted rows of table %s after its files were read", r.Table)
+		}
 		if !h.has(inputs) {
 			w.list = append(w.list, h.ManifestFile)
 			continue

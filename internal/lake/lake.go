@@ -173,6 +173,8 @@ type Rewrite struct {
 	Inputs []string // locations of the files to be replaced
 	Rows   int64    // in them, and in Files
 	Files  []ledger.LakeFile
+	// Sequence is Iceberg's number of the snapshot that was read.
+	Sequence int64
 }
 
 // Orphan is a data file that no snapshot and no ledger knows.
