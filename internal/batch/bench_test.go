@@ -118,9 +118,11 @@ func BenchmarkStagePins(b *testing.B) {
 			}
 			p.Next += int64(len(part))
 			if n += len(part); s.FlushBy().Before(time.Now()) || from+len(dups) == len(records) {
-				if err := s.Flush(b.Context(), []*intake.Partition{p}); err != nil {
+				move, _ := p.Move()
+				if err := s.seal(b.Context(), s.streams["pin"], []ledger.Move{move}); err != nil {
 					b.Fatal(err)
 				}
+				s.since = time.Time{}
 			}
 		}
 	}
