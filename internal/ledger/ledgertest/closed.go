@@ -12,7 +12,7 @@ import (
 // whole imports a file to its end.
 func (w *world) whole(name string, rows int64) span.Log {
 	w.Helper()
-	i := ledger.Import{Rows: rows}
+	i := ledger.Import{Rows: rows, Days: []ledger.Task{{Day: "2025-01-01", Expect: rows, Bytes: 20}}}
 	i.Log = must(w.l.AddLog(w.ctx, ledger.Log{Kind: ledger.KindImport, Stream: stream, ClusterID: stream, TopicID: name, Topic: name, Partitions: 1}))(w)
 	held := w.take(ledger.Batch, "i", span.Key{Log: i.Log})
 	w.stage(span.Key{Log: i.Log}, &held, rows, 0)
