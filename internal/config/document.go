@@ -233,17 +233,21 @@ func (d *document) within(path string, offset, length int) place {
 	want, _, _ = strings.Cut(want, "\n")
 	// Block and folded texts keep their characters but not their white space, so the characters
 	// that are not white space are counted.
-	skip := countInk(at.text[:offset])
+	skip, quote := countInk(at.text[:offset]), ' '
 	for line := at.first; line <= len(d.lines) && line-at.first < 1000; line++ {
 		s := []rune(d.lines[line-1])
 		col := 0
 		if line == at.line {
 			col = at.col - 1
 			if col < len(s) && (s[col] == '"' || s[col] == '\'') {
+				quote = s[col]
 				col++
 			}
 		}
 		for ; col < len(s); col++ {
+			if escaped(quote, s[col:]) {
+				col++ // two characters stand for one
+			}
 			ink := countInk(string(s[col]))
 			if skip == 0 && (ink > 0 || want == "") {
 				if want != "" && !strings.HasPrefix(string(s[col:]), strings.TrimRight(want, " \t")) {
@@ -258,6 +262,14 @@ func (d *document) within(path string, offset, length int) place {
 		}
 	}
 	return at
+}
+
+// escaped tells whether a quoted text goes on with two characters that stand for the second of them.
+func escaped(quote rune, s []rune) bool {
+	if len(s) < 2 {
+		return false
+	}
+	return quote == '\'' && s[0] == '\'' && s[1] == '\'' || quote == '"' && s[0] == '\\' && (s[1] == '"' || s[1] == '\\' || s[1] == '/')
 }
 
 func countInk(s string) int {

@@ -72,7 +72,11 @@ func (c *checker) swap(s *syntax, name string, args []*node) *node {
 	}
 	swapped := *s
 	swapped.name, swapped.args = name, []*syntax{s.args[1], s.args[0]}
-	return c.simple(&swapped, []*node{args[1], args[0]})
+	turned := []*node{args[1], args[0]}
+	if fn, _ := c.overload(&swapped, turned); fn == nil {
+		return c.noOverload(s, args) // says what was written
+	}
+	return c.simple(&swapped, turned)
 }
 
 // overload picks the row of that name with the fewest conversions.
@@ -104,10 +108,14 @@ func (c *checker) overload(s *syntax, args []*node) (*function, []*node) {
 
 func (c *checker) noOverload(s *syntax, args []*node) *node {
 	var names, takes []string
+	row := s.name
+	if s.name == ">" || s.name == ">=" {
+		row = strings.Replace(s.name, ">", "<", 1)
+	}
 	for i := range functions {
 		f := &functions[i]
 		names = append(names, f.name)
-		if f.name == s.name {
+		if f.name == row {
 			takes = append(takes, describe(f))
 		}
 	}
@@ -136,7 +144,24 @@ func (c *checker) noOverload(s *syntax, args []*node) *node {
 			}
 		}
 	}
-	return c.fail(s, fmt.Sprintf("%q does not take (%s)", s.name, strings.Join(got, ", ")), "it takes "+strings.Join(takes, " or "))
+	hint := "it takes " + strings.Join(takes, " or ")
+	if slices.Contains(comparisons, s.name) && len(args) == 2 {
+		hint = mixed(args, hint)
+	}
+	return c.fail(s, fmt.Sprintf("%q does not take (%s)", s.name, strings.Join(got, ", ")), hint)
+}
+
+// mixed says how to compare a text with a number that stands there.
+func mixed(args []*node, hint string) string {
+	for i, a := range args {
+		if other := args[1-i]; other.kind == text && a.form == nodeLiteral && (a.kind == long || a.kind == double) {
+			return fmt.Sprintf("%s is text: compare it with '%s', or write cast(%s as %s)", other.canonical(), a.canonical(), other.canonical(), a.kind)
+		}
+		if other := args[1-i]; a.form == nodeLiteral && a.kind == text && (other.kind == long || other.kind == double) {
+			return fmt.Sprintf("%s is %s: compare it with a number", other.canonical(), other.kind)
+		}
+	}
+	return hint
 }
 
 func describe(f *function) string {

@@ -146,7 +146,11 @@ func (c *compiler) time(grain string, grainOK bool) {
 		hint := "allowed: " + strings.Join(times, ", ")
 		c.add("time", fmt.Sprintf("%q is no timestamptz column of stream %s", c.def.Time, c.v.Stream), hint)
 	case c.def.Time != event.ColumnEventTime && grain != "day" && grainOK:
-		c.add("grain", fmt.Sprintf("a view by %s keeps days", c.def.Time), "write grain: day")
+		at := "grain"
+		if c.v.Grain == "" { // it is minute by default
+			at = "time"
+		}
+		c.add(at, fmt.Sprintf("a view by %s keeps days", c.def.Time), "write grain: day")
 	default:
 		c.used = append(c.used, c.env.Columns[i])
 	}
@@ -413,8 +417,31 @@ func (c *compiler) rest() {
 				c.oneOf(fmt.Sprintf("tests[%d].expect.grain", i), "grain", t.Expect.Grain, []string{"minute", "hour", "day", "week", "month", "year"})
 			}
 		}
+		c.expected(fmt.Sprintf("tests[%d].expect", i), t.Expect)
 		if _, err := json.Marshal(t); err != nil {
 			c.add(fmt.Sprintf("tests[%d]", i), "events and rows must be plain values", err.Error())
+		}
+	}
+}
+
+// expected checks the names that an example expects. Those with _ are measures that every view has.
+func (c *compiler) expected(path string, want Expect) {
+	var dims, all []string
+	for _, d := range c.v.Dimensions {
+		dims = append(dims, d.Name)
+	}
+	for i, name := range want.By {
+		c.oneOf(fmt.Sprintf("%s.by[%d]", path, i), "dimension", name, dims)
+	}
+	all = append([]string{"time"}, dims...)
+	for _, m := range c.v.Measures {
+		all = append(all, m.Name)
+	}
+	for i, row := range want.Rows {
+		for _, name := range slices.Sorted(mapsKeys(row)) {
+			if !strings.HasPrefix(name, "_") {
+				c.oneOf(fmt.Sprintf("%s.rows[%d].%s", path, i, name), "column", name, all)
+			}
 		}
 	}
 }

@@ -43,7 +43,7 @@ func pins() View {
 			{Name: "likes_share", Type: "ratio", Numerator: "likes", Denominator: "posted", Format: "percent"},
 		},
 		Deadline: &Deadline{By: "06:00", Warn: "45m"},
-		Tests:    []Test{{Name: "one", Events: []map[string]any{{"category": "art"}}, Expect: Expect{Rows: []map[string]any{{"posted": 1}}}}},
+		Tests:    []Test{{Name: "one", Events: []map[string]any{{"category": "art"}}, Expect: Expect{Rows: []map[string]any{{"likes": 1}}}}},
 	}
 }
 
@@ -180,7 +180,7 @@ func TestProblems(t *testing.T) {
 		{"name", `bad name "Pins"`, "lower-case", func(v *View) { v.Name = "Pins" }},
 		{"stream", `unknown stream "pins"`, `"pin"`, func(v *View) { v.Stream = "pins" }},
 		{"time", `"likes" is no timestamptz column`, "_received_at", func(v *View) { v.Time = "likes" }},
-		{"grain", "a view by seen_at keeps days", "grain: day", func(v *View) { v.Time = "seen_at" }},
+		{"time", "a view by seen_at keeps days", "grain: day", func(v *View) { v.Time = "seen_at" }},
 		{"grain", `unknown grain "hours"`, `did you mean "hour"?`, func(v *View) { v.Grain = "hours" }},
 		{"time_zone", `unknown time zone "London"`, "", func(v *View) { v.TimeZone = "London" }},
 		{"filter", "a filter is a condition, this is long", "compare", func(v *View) { v.Filter = "likes" }},
@@ -221,6 +221,8 @@ func TestProblems(t *testing.T) {
 		{"measures[4].numerator", "is a ratio itself", "", func(v *View) { v.Measures[4].Numerator = "likes_share" }},
 		{"measures[4].type", `unknown type "ration"`, `did you mean "ratio"?`, func(v *View) { v.Measures[4].Type = "ration" }},
 		{"tests[0].expect.grain", "unknown grain", "", func(v *View) { v.Tests[0].Expect.Grain = "second" }},
+		{"tests[0].expect.by[0]", `unknown dimension "catgory"`, "did you mean \"category\"?", func(v *View) { v.Tests[0].Expect.By = []string{"catgory"} }},
+		{"tests[0].expect.rows[0].liks", `unknown column "liks"`, "did you mean \"likes\"?", func(v *View) { v.Tests[0].Expect.Rows = []map[string]any{{"_late": 1, "liks": 1}} }},
 	} {
 		v := pins()
 		c.change(&v)
