@@ -261,6 +261,9 @@ func percent(part float64) string {
 
 // landed is the time of day at which a day landed, with the date when it is not the next one.
 func (c *cli) landed(d *days.Day) any {
+	if d.LandedAt == nil && d.EtaTo != nil {
+		return "ETA " + c.clock(*d.EtaFrom) + "–" + d.EtaTo.In(c.zone()).Format("15:04")
+	}
 	if d.LandedAt == nil {
 		return nil
 	}
@@ -269,6 +272,15 @@ func (c *cli) landed(d *days.Day) any {
 		return at.Format("15:04:05")
 	}
 	return at.Format("2006-01-02 15:04:05")
+}
+
+// clock is the time of day of a moment, with the date when it is not today's.
+func (c *cli) clock(t time.Time) string {
+	at := t.In(c.zone())
+	if at.Format(time.DateOnly) == time.Now().In(c.zone()).Format(time.DateOnly) {
+		return at.Format("15:04")
+	}
+	return at.Format("2006-01-02 15:04")
 }
 
 // deadline is how early or late a day landed, or when it has to.
@@ -283,6 +295,8 @@ func (c *cli) deadline(d *days.Day, now time.Time) any {
 		return roughly(d.LandedAt.Sub(*d.DeadlineAt)) + " late"
 	case now.After(*d.DeadlineAt):
 		return d.DeadlineAt.In(c.zone()).Format("15:04") + " (missed)"
+	case d.EtaTo != nil && d.EtaTo.After(*d.DeadlineAt):
+		return d.DeadlineAt.In(c.zone()).Format("15:04") + " (risk)"
 	case d.DeadlineAt.In(c.zone()).Format(time.DateOnly) == now.In(c.zone()).Format(time.DateOnly):
 		return d.DeadlineAt.In(c.zone()).Format("15:04")
 	}

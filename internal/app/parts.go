@@ -37,6 +37,7 @@ type parts struct {
 	name string // owner
 
 	auditor    *audit.Auditor
+	pace       *days.Pace                          // how fast days that wait come nearer to their landing
 	pressure   *days.Pressure                      // after which what can wait asks
 	dashboards atomic.Pointer[[]httpapi.Dashboard] // as the files said when they were last read
 

@@ -24,6 +24,8 @@ import (
 func (p *parts) stages(ctx context.Context) ([]stage, error) {
 	u := p.cfg.Units
 	marks := days.New(p.owner(), p.cfg.MarkEvery, p.log.With("job", "marks"), p.ledger, ends(p.admin))
+	p.pace = days.NewPace()
+	marks.Tell(p.pace)
 	door, err := p.frontDoor(ctx, status.New(p.ledger, ends(p.admin), marks.Missing, p.logReady))
 	if err != nil {
 		return nil, err
@@ -179,7 +181,7 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 	}
 	p.showDashboards(p.cfg.Project)
 	cfg.Page, cfg.Dashboards = page, func() []httpapi.Dashboard { return *p.dashboards.Load() }
-	deps.Querier, deps.Catalogue, deps.Days, deps.Lake = engine, p.ledger, days.NewReporter(p.ledger, lateBy(engine)), p.lake
+	deps.Querier, deps.Catalogue, deps.Days, deps.Lake = engine, p.ledger, days.NewReporter(p.ledger, lateBy(engine), p.pace), p.lake
 	deps.Status, deps.Feed = reporter, httpapi.NewLedgerFeed(p.ledger)
 	definitions := &applier{planner{p.ledger, p.lake, p.engine()}, *p.bringer()}
 	deps.Planner, deps.Applier, deps.Backfills = definitions, definitions, p.ledger

@@ -47,6 +47,7 @@ type Unit struct {
 	log    *slog.Logger
 	led    Ledger
 	ends   Ends
+	pace   *Pace // nil: nobody asks for it
 
 	said fault.Repeats
 
@@ -59,6 +60,9 @@ type Unit struct {
 func New(holder string, interval time.Duration, log *slog.Logger, led Ledger, ends Ends) *Unit {
 	return &Unit{holder: holder, every: cmp.Or(interval, time.Second), log: log, led: led, ends: ends, missing: map[string]string{}}
 }
+
+// Tell notes in p, too, what the days lack that wait.
+func (u *Unit) Tell(p *Pace) { u.pace = p }
 
 // Missing tells, by stream, why this process could not store the newest mark: which log did not answer.
 func (u *Unit) Missing() map[string]string {
@@ -357,6 +361,9 @@ func (s *stream) landDays(ctx context.Context, lease ledger.Lease) error {
 			if g.what == "conservation" && !s.alarmed {
 				s.alarmed = true
 				s.log.Error("offsets are not accounted for", "stream", s.name, "partition", g.key.String(), "counted", g.at, "read", g.want)
+			}
+			if u := s.Unit; u.pace != nil {
+				u.pace.Note(&d, time.Now(), lacks(d.Cut, p, dead))
 			}
 			waiting = append(waiting, d)
 			continue

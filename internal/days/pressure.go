@@ -56,7 +56,7 @@ func (p *Pressure) look(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	r, now := NewReporter(p.led, nil), time.Now()
+	r, now := NewReporter(p.led, nil, nil), time.Now()
 	for _, s := range snap.Streams {
 		if !hasDeadline(snap, s.Name) {
 			continue

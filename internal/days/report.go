@@ -1,6 +1,7 @@
 package days
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -28,6 +29,8 @@ type Day struct {
 	Complete   float64         `json:"complete"` // 0 to 1: of an open day the part of its time, of a waiting one of its offsets
 	CutAt      *time.Time      `json:"cut_at"`
 	LandedAt   *time.Time      `json:"landed_at"`
+	EtaFrom    *time.Time      `json:"eta_from,omitempty"` // of a waiting day: when it lands if it goes on like this
+	EtaTo      *time.Time      `json:"eta_to,omitempty"`
 	Totals     json.RawMessage `json:"totals,omitempty"` // at landing
 	DeadlineAt *time.Time      `json:"deadline_at"`      // the earliest of the stream's views; null: none has one
 	Late       *int64          `json:"late_events"`      // that came after its end and grace; null: no view counts the zone's days
@@ -50,10 +53,14 @@ type Late func(ctx context.Context, view, first, last string) (map[string]int64,
 type Reporter struct {
 	led  Source
 	late Late
+	pace *Pace
 }
 
-// NewReporter returns a reporter. Without late nothing is said of late events.
-func NewReporter(led Source, late Late) *Reporter { return &Reporter{led: led, late: late} }
+// NewReporter returns a reporter. Without late nothing is said of late events; pace is shared with the unit that
+// keeps the days, nil: its own.
+func NewReporter(led Source, late Late, pace *Pace) *Reporter {
+	return &Reporter{led: led, late: late, pace: cmp.Or(pace, NewPace())}
+}
 
 // DaysOf lists a stream's newest days, newest first: those of the ledger, at most limit, and those after
 // them that are not over.
@@ -74,7 +81,15 @@ func (r *Reporter) DaysOf(ctx context.Context, snap *ledger.Snapshot, stream str
 	}
 	out := f.open(stored)
 	for i := range stored {
-		out = append(out, f.day(&stored[i]))
+		d := f.day(&stored[i])
+		if d.State == Waiting {
+			r.pace.Note(&stored[i], f.now, lacks(stored[i].Cut, f.progress, f.dead))
+			if from, to, ok := r.pace.Landing(&stored[i]); ok {
+				from, to = from.UTC(), to.UTC()
+				d.EtaFrom, d.EtaTo = &from, &to
+			}
+		}
+		out = append(out, d)
 	}
 	for i := range out {
 		if at, ok := f.deadline(&out[i]); ok {

@@ -28,7 +28,7 @@ func TestDaysAreTold(t *testing.T) {
 				t.Errorf("asked view %s from %s to %s", view, from, to)
 			}
 			return late, nil
-		})
+		}, NewPace())
 		told := func() []Day {
 			t.Helper()
 			snap, err := w.db.Load(t.Context())

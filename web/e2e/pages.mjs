@@ -93,6 +93,7 @@ const week = (now) =>
         state: i === 0 ? 'open' : waits ? 'waiting' : 'complete',
         complete: i === 0 ? 0.61 : waits ? 0.9998 : 1,
         cut_at: i === 0 ? null : cut, landed_at: i === 0 || waits ? null : landed,
+        ...(waits ? { eta_from: new Date(now + 20 * 60_000), eta_to: new Date(now + 45 * 60_000) } : {}),
         deadline_at: due, late_events: i === 4 ? 1204 : 0, revised: i === 4,
         note: i === 0 ? 'live lag 1.2 s' : waits ? 'geo/1 is 12000 records behind in the lake' : i === 4 ? 'revised: 1204 events came late' : '',
       };
@@ -117,6 +118,24 @@ async function days() {
   await shot(page, 'day-dark');
   await page.emulateMedia({ colorScheme: 'light' });
   await shot(page, 'day-light');
+  await page.context().close();
+}
+
+/** a yesterday for each zone that days are kept in, with when one that waits will land */
+async function today() {
+  const page = await open('/system');
+  const kolkata = week(Date.now() + 5.5 * 3_600_000).filter((d) => d.stream === 'pin').map((d) => ({ ...d, zone: 'Asia/Kolkata' }));
+  await page.route('**/v1/days', (route) => route.fulfill({ json: { days: [...week(Date.now()), ...kolkata] } }));
+  await page.locator('.top a', { hasText: 'Today' }).click();
+  const card = page.locator('section.yesterday');
+  await card.getByText(/Waiting for geo \(.*behind in the lake, ETA \d\d:\d\d–.*UTC\)/).waitFor();
+  await card.getByText(/\(Asia\/Kolkata\), is complete/).waitFor();
+  await fits(page, 'Today of two zones');
+  await shot(page, 'today-zones-light');
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await page.setViewportSize({ width: 390, height: 844 });
+  await fits(page, 'Today of two zones, narrow,');
+  await shot(page, 'today-zones-narrow');
   await page.context().close();
 }
 
@@ -191,6 +210,7 @@ await run(async () => {
   await visit('system', '/system', (page) => page.getByText('Nothing is wrong').waitFor());
   await visit('today', '/', (page) => page.locator('section.stream').first().waitFor());
   await days();
+  await today();
   await tail();
   await backfills();
   await compare();

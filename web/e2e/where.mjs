@@ -86,5 +86,5 @@ await run(async () => {
     return (await live.locator('.tail tbody tr').count()) > 0;
   });
   await live.locator('.tail a[href^="/where?id=seen-"]').first().click();
-  await step(live, 'Received').waitFor();
+  await step(live, 'Received').first().waitFor();
 });

@@ -3,7 +3,7 @@ import { duration, exact, short } from './format';
 import { useAnswer } from './hooks';
 import { useLive } from './live';
 import { go } from './router';
-import { deadlineWords, missed, type Day, type Status } from './status';
+import { atRisk, deadlineWords, landingWords, missed, type Day, type Status } from './status';
 import { clock, date, lastDays } from './time';
 import { Instead } from './ui';
 
@@ -97,7 +97,7 @@ function DayTable({ days, now }: { days: Day[]; now: number }) {
         </thead>
         <tbody>
           {sorted.map((d) => (
-            <tr key={d.stream + d.date}>
+            <tr key={d.stream + d.zone + d.date}>
               <th scope="row">
                 <a href={`/days/${d.date}`}>{d.date}</a> <span class="muted">{d.zone}</span>
               </th>
@@ -106,8 +106,11 @@ function DayTable({ days, now }: { days: Day[]; now: number }) {
                 <span class={`day day-${look(d, now)}`}>{marks[look(d, now)] ?? '?'}</span> {d.state}
               </td>
               <td class="num">{d.complete === null || d.complete === undefined ? '' : `${Math.floor(1000 * d.complete) / 10}%`}</td>
-              <td>{landed(d)}</td>
-              <td class={missed(d, now) ? 'bad' : ''}>{deadlineWords(d, now)}</td>
+              <td>{landingWords(d, now)}</td>
+              <td class={missed(d, now) || atRisk(d) ? 'bad' : ''}>
+                {deadlineWords(d, now)}
+                {atRisk(d) && !missed(d, now) ? ' (risk)' : ''}
+              </td>
               <td class="num">{d.late_events === null || d.late_events === undefined ? '' : exact(d.late_events)}</td>
               <td class="wrap">{d.note}</td>
             </tr>
@@ -116,12 +119,6 @@ function DayTable({ days, now }: { days: Day[]; now: number }) {
       </table>
     </div>
   );
-}
-
-function landed(d: Day): string {
-  if (!d.landed_at) return '–';
-  const ms = Date.parse(d.landed_at);
-  return `${date(ms, d.zone)} ${clock(ms, d.zone)}`;
 }
 
 function afterEnd(d: Day): string {
@@ -195,7 +192,7 @@ function Gates({ d, at, status }: { d: Day; at: number; status: Status | null })
         </p>
       ) : null}
       {d.late_events ? <p class="muted">{exact(d.late_events)} events came after its end and grace{d.revised ? ' and were added' : ''}.</p> : null}
-      <p class="muted">{d.landed_at ? `Landed ${landed(d)} ${d.zone}${afterEnd(d) ? `, ${afterEnd(d)} after the day's end` : ''}.` : 'Not landed yet.'}</p>
+      <p class="muted">{d.landed_at ? `Landed ${landingWords(d, at)} ${d.zone}${afterEnd(d) ? `, ${afterEnd(d)} after the day's end` : ''}.` : d.eta_to ? `Not landed yet, ${landingWords(d, at)} ${d.zone}.` : 'Not landed yet.'}</p>
     </section>
   );
 }

@@ -1,5 +1,6 @@
 // The parts of /v1/status and /v1/days that the page shows.
 import { duration } from './format';
+import { clock, date } from './time';
 
 export interface Conservation {
   accepted: number;
@@ -56,6 +57,8 @@ export interface Day {
   state: string; // open | waiting | complete
   cut_at?: string | null;
   landed_at?: string | null;
+  eta_from?: string; // of a waiting day: when it lands if it goes on like this
+  eta_to?: string;
   totals?: Record<string, unknown>;
   complete?: number | null; // 0-1
   deadline_at?: string | null;
@@ -73,6 +76,23 @@ export function deadlineWords(d: Day, now: number): string {
     return by >= 0 ? `${duration(by)} early` : `${duration(-by)} late`;
   }
   return due >= now ? `due in ${duration(due - now)}` : `missed ${duration(now - due)} ago`;
+}
+
+/** when it landed, or between which moments it will; '–' while nobody can tell */
+export function landingWords(d: Day, now: number): string {
+  const day = (ms: number, ref: number) => (date(ms, d.zone) === date(ref, d.zone) ? '' : `${date(ms, d.zone)} `);
+  if (d.landed_at) {
+    const ms = Date.parse(d.landed_at);
+    return `${date(ms, d.zone)} ${clock(ms, d.zone)}`;
+  }
+  if (!d.eta_from || !d.eta_to) return '–';
+  const [from, to] = [Date.parse(d.eta_from), Date.parse(d.eta_to)];
+  return `ETA ${day(from, now)}${clock(from, d.zone, false)}–${day(to, from)}${clock(to, d.zone, false)}`;
+}
+
+/** whether a day that waits will miss its deadline if it goes on like this */
+export function atRisk(d: Day): boolean {
+  return !d.landed_at && !!d.deadline_at && !!d.eta_to && Date.parse(d.eta_to) > Date.parse(d.deadline_at);
 }
 
 /** whether its deadline was or is missed */

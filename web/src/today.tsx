@@ -3,8 +3,8 @@ import { type View } from './api';
 import { exact, duration, rate, short } from './format';
 import { useAnswer } from './hooks';
 import { useLive } from './live';
-import { deadlineWords, missed, parts, sum, type Day, type Status, type StreamStatus } from './status';
-import { clock, date } from './time';
+import { atRisk, deadlineWords, landingWords, missed, parts, sum, type Day, type Status, type StreamStatus } from './status';
+import { clock, date, floor } from './time';
 import { CopyButton, Instead } from './ui';
 
 const examples: Record<string, string> = {
@@ -73,31 +73,59 @@ function FirstRun({ streams, connected }: { streams: StreamStatus[]; connected: 
   );
 }
 
+/** each zone that the streams' days are kept in has a yesterday of its own */
+export function yesterdays(days: Day[], at: number): { zone: string; day: string; of: Day[] }[] {
+  const zones = [...new Set(days.map((d) => d.zone))].sort((a, b) => Number(b === 'UTC') - Number(a === 'UTC') || a.localeCompare(b));
+  return zones
+    .map((zone) => {
+      const day = date(floor(at, 'day', zone) - 1, zone);
+      return { zone, day, of: days.filter((d) => d.zone === zone && d.date === day) };
+    })
+    .filter((y) => y.of.length > 0);
+}
+
 function Yesterday({ days, at }: { days: Day[]; at: number }) {
-  const day = date(at - 86_400_000, 'UTC');
-  const of = days.filter((d) => d.date === day);
-  if (of.length === 0) return null;
-  const open = of.filter((d) => !d.landed_at);
-  const last = of.map((d) => (d.landed_at ? Date.parse(d.landed_at) : 0)).reduce((a, b) => Math.max(a, b), 0);
-  const zone = of[0]?.zone ?? 'UTC';
+  const list = yesterdays(days, at);
+  if (list.length === 0) return null;
   return (
     <section class="card yesterday" aria-label="yesterday">
-      <h2>
-        Yesterday, {day} ({zone}), {open.length === 0 ? 'is complete' : 'is not complete yet'}
-      </h2>
-      <p class="muted">
-        {open.length === 0
-          ? `Landed ${date(last, zone) === day ? '' : date(last, zone) + ' '}${clock(last, zone)} ${zone}.`
-          : `Waiting for ${open.map((d) => d.stream + (d.note ? ` (${d.note})` : '')).join(', ')}.`}{' '}
-        {of.some((d) => d.deadline_at) ? <span class={of.some((d) => missed(d, at)) ? 'bad' : ''}>Deadline: {deadlineWords(slowest(of), at)}.</span> : null} <a href={`/days/${day}`}>How it went</a>
-      </p>
+      {list.map(({ zone, day, of }) => {
+        const open = of.filter((d) => !d.landed_at);
+        const last = slowest(of);
+        const late = of.some((d) => missed(d, at));
+        return (
+          <div key={zone}>
+            <h2>
+              Yesterday, {day} ({zone}), {open.length === 0 ? 'is complete' : 'is not complete yet'}
+            </h2>
+            <p class="muted">
+              {open.length === 0 ? `Landed ${landingWords(last, at)} ${zone}.` : `Waiting for ${open.map((d) => d.stream + waits(d, at)).join('; ')}.`}{' '}
+              {last.deadline_at ? (
+                <span class={late || atRisk(last) ? 'bad' : ''}>
+                  Deadline: {deadlineWords(last, at)}
+                  {atRisk(last) && !late ? ', at risk' : ''}.
+                </span>
+              ) : null}{' '}
+              <a href={`/days/${day}`}>How it went</a>
+            </p>
+          </div>
+        );
+      })}
     </section>
   );
 }
 
-/** the day that landed last, or has not */
+function waits(d: Day, at: number): string {
+  const eta = d.eta_to ? `${landingWords(d, at)} ${d.zone}` : '';
+  const why = [d.note, eta].filter(Boolean).join(', ');
+  return why ? ` (${why})` : '';
+}
+
+/** the day that landed last, or has not; of those that have not the one that is due first, else lands last */
 function slowest(of: Day[]): Day {
-  return of.reduce((a, b) => (!b.landed_at || (a.landed_at && b.landed_at > a.landed_at) ? b : a));
+  const rank = (d: Day) => (d.landed_at ? Date.parse(d.landed_at) : d.eta_to ? Date.parse(d.eta_to) : Infinity);
+  const due = of.filter((d) => d.deadline_at);
+  return (due.length > 0 ? due : of).reduce((a, b) => (rank(b) > rank(a) ? b : a));
 }
 
 function StreamCard({ s, at, live, views }: { s: StreamStatus; at: number; live: number | null | undefined; views: View[] }) {
