@@ -450,8 +450,8 @@ type Data struct {
 	Lake       span.Vector
 	CompleteTo time.Time // zero: no mark reached yet
 	NewestSeal int64     // another number after each sealed write, for ETags
-	// Earliest is the bucket start of the oldest segment that the version ever had in any tier; 0 when it
-	// had none.
+	// Earliest is the bucket start of the oldest segment that the version ever had in any tier, in the finest
+	// tier that tells; 0 when it had none.
 	Earliest int64
 	Filling  *Filling // nil: the version never had a history to fill in
 	// Floors are, by tier, the bucket start below which rolled segments were dropped: what the tier holds

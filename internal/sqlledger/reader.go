@@ -57,13 +57,9 @@ func (x *tx) readView(ctx context.Context, q ledger.Read, data *ledger.Data) err
 	if data.NewestSeal, err = x.newestSeal(ctx); err != nil {
 		return err
 	}
-	var earliest sql.NullInt64
-	if _, err = x.one(ctx, []any{&earliest}, `SELECT min(at) FROM (
-	    SELECT min(from_bucket) AS at FROM segments s JOIN writes w ON w.id = s.write_id WHERE s.version = ? AND w.state = 'sealed'
-	    UNION ALL SELECT min(earliest) FROM tier_floors WHERE version = ?) t`, data.Version.ID, data.Version.ID); err != nil {
+	if data.Earliest, err = x.earliest(ctx, data.Version.ID); err != nil {
 		return err
 	}
-	data.Earliest = earliest.Int64
 	if data.Filling, err = x.filling(ctx, data.Version.ID); err != nil {
 		return err
 	}
@@ -74,6 +70,27 @@ func (x *tx) readView(ctx context.Context, q ledger.Read, data *ledger.Data) err
 		return err
 	}
 	return x.fill(ctx, data.Segments, q.Cached)
+}
+
+// shortest are the shortest buckets of the tiers, microseconds.
+var shortest = [len(tiers)]int64{60_000_000, 3_600_000_000, 23 * 3_600_000_000}
+
+// earliest is the oldest bucket that a version ever had, as exactly as the tiers tell: what was rolled up is in a
+// coarser bucket, which begins earlier than its events.
+func (x *tx) earliest(ctx context.Context, version int64) (at int64, err error) {
+	found := false
+	for i, tier := range tiers {
+		var own sql.NullInt64
+		if _, err = x.one(ctx, []any{&own}, `SELECT min(at) FROM (
+		    SELECT min(from_bucket) AS at FROM segments s JOIN writes w ON w.id = s.write_id WHERE s.version = ? AND s.tier = ? AND w.state = 'sealed'
+		    UNION ALL SELECT min(earliest) FROM tier_floors WHERE version = ? AND tier = ?) t`, version, tier, version, tier); err != nil {
+			return 0, err
+		}
+		if own.Valid && (!found || own.Int64 <= at-shortest[i]) {
+			at, found = own.Int64, true
+		}
+	}
+	return at, nil
 }
 
 // pick finds the version that answers: the serving one, or the first one while it is built.

@@ -167,7 +167,7 @@ func readTiers(_ *testing.T, w *world) {
 	w.same(int64(1), must(w.l.DropRolled(w.ctx, lease, w.version, "minute", 1000))(w)) // never an unrolled one
 	w.same([]int64{300, 400}, w.buckets("minute"))
 	w.same([]int64{300, 400, 0}, w.buckets("hour"))
-	w.same(int64(0), w.read(ledger.Read{}).Earliest)
+	w.same(int64(100), w.read(ledger.Read{}).Earliest)
 	must(w.l.DropRolled(w.ctx, lease, w.version, "minute", 500))(w) // floors never sink
 	w.same(map[string]int64{"minute": 1000}, w.read(ledger.Read{}).Floors)
 	_, err := w.l.Read(w.ctx, ledger.Read{View: view, Tier: "week"})

@@ -167,6 +167,18 @@ func unsealedIsInvisible(_ *testing.T, w *world) {
 	data := w.read(ledger.Read{})
 	w.same(int64(1), data.Earliest)
 	w.same(span.Vector{k: 3}, data.Positions)
+	// A coarser bucket that begins before, and holds the same events, tells less; an earlier one tells more.
+	coarse := func(tier string, from int64) {
+		s := segment(w.version, from, from)
+		s.Tier = tier
+		id := must(w.l.Open(w.ctx, w.write(ledger.Flush, "a")))(w)
+		w.ok(w.l.AddSegments(w.ctx, id, []ledger.Segment{s}))
+		w.ok(w.l.Seal(w.ctx, ledger.Seal{ID: id, Write: w.write(ledger.Flush, "a"), Unit: ledger.Live, Moves: []ledger.Move{}}))
+	}
+	coarse("hour", -1_000_000)
+	w.same(int64(1), w.read(ledger.Read{}).Earliest)
+	coarse("day", -90_000_000_000)
+	w.same(int64(-90_000_000_000), w.read(ledger.Read{}).Earliest)
 	w.same([]byte{0, 1, 1}, data.Segments[0].Data)
 	w.same(int64(3), data.Segments[0].Bytes)
 	if data.NewestSeal <= before {
