@@ -40,6 +40,7 @@ type dimensionBody struct {
 	DisplayName string `json:"display_name,omitempty"`
 	Description string `json:"description,omitempty"`
 	Type        string `json:"type"`
+	Unnest      bool   `json:"unnest,omitempty"` // an event counts once under each of its values
 }
 
 type measureBody struct {
@@ -241,7 +242,7 @@ func render(snap *ledger.Snapshot, v *ledger.View, at *ledger.ViewVersion) (*vie
 		Dimensions: []dimensionBody{}, Measures: []measureBody{}, Definition: at.Definition,
 	}
 	for _, d := range c.Dimensions {
-		b.Dimensions = append(b.Dimensions, dimensionBody{d.Name, d.DisplayName, d.Description, d.Kind.String()})
+		b.Dimensions = append(b.Dimensions, dimensionBody{d.Name, d.DisplayName, d.Description, d.Kind.String(), d.Unnest})
 	}
 	for _, m := range c.Measures {
 		agg := m.Agg

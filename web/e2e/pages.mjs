@@ -207,6 +207,7 @@ await run(async () => {
     await page.getByText(/\d+ pins/).first().waitFor();
   });
   await visit('view', `/catalogue/${args.view}`, (page) => page.locator('.code pre').first().waitFor());
+  await visit('view-tags', '/catalogue/tags', (page) => page.getByText('An event counts once under each of its values.').waitFor());
   await visit('system', '/system', (page) => page.getByText('Nothing is wrong').waitFor());
   await visit('today', '/', (page) => page.locator('section.stream').first().waitFor());
   await days();

@@ -111,7 +111,7 @@ export function Where({ search, views }: { search: string; views: View[] }) {
       <Ask key={w.kind + w.text} w={w} again={() => look(again + 1)} />
       {path === '' ? (
         <p class="muted">
-          The answer to a post names the id of each event (<code>?results=all</code>), <a href="/live">Live</a> shows it beside each event, and so does the column <code>_event_id</code> of the lake.
+          The answer to a post names the id of each event (<code>?results=all</code>), the column <code>_event_id</code> of the lake has it, and the positions in <a href="/live">Live</a> lead here.
         </p>
       ) : !t ? (
         <div class="card">
