@@ -47,7 +47,7 @@ func OpenStores(ctx context.Context, p *config.Project, log *slog.Logger) (*Stor
 	if dsn := p.Settings.Ledger.DSN; !icelake.IsPostgres(dsn) {
 		if _, err := os.Stat(strings.TrimPrefix(dsn, "file:")); errors.Is(err, fs.ErrNotExist) {
 			return nil, fault.New(fault.Config, "no_ledger", "there is no ledger at %s", dsn).
-				WithAdvice("name the data folder with --data, or ledger.dsn in pinflow.yaml")
+				WithAdvice("name the data folder with --data, or ledger.dsn in pinflow.yaml; a new project gets one by: pinflow init --infra, or pinflow up")
 		}
 	}
 	var err error
