@@ -81,6 +81,16 @@ func (h *hybrid) read(dst []int32) error {
 func unpack(dst []int32, src []byte, bit, width int) {
 	mask := uint64(1)<<width - 1
 	i := 0
+	if width <= 8 && bit&7 == 0 { // eight of them are one word
+		for ; i+8 <= len(dst) && bit>>3+8 <= len(src); i += 8 {
+			x, eight := binary.LittleEndian.Uint64(src[bit>>3:]), dst[i:i+8:i+8]
+			for k := range eight {
+				eight[k] = int32(x & mask)
+				x >>= width & 63
+			}
+			bit += 8 * width
+		}
+	}
 	for ; i < len(dst) && bit>>3+8 <= len(src); i++ {
 		dst[i] = int32(binary.LittleEndian.Uint64(src[bit>>3:]) >> (bit & 7) & mask)
 		bit += width
