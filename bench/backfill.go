@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/config"
@@ -151,7 +150,7 @@ func backfillRate(ctx context.Context, l *icelake.Lake, stream *event.Stream, v 
 	if err != nil {
 		return 0, 0, err
 	}
-	began, used := time.Now(), processor()
+	began, used := time.Now(), cpuTime()
 	for _, d := range days {
 		at, err := time.Parse(time.DateOnly, d.Day)
 		if err != nil {
@@ -167,14 +166,5 @@ func backfillRate(ctx context.Context, l *icelake.Lake, stream *event.Stream, v 
 	if r.Rows != rows {
 		return 0, 0, fmt.Errorf("folded %d rows of %d", r.Rows, rows)
 	}
-	return float64(rows) / (processor() - used).Seconds(), float64(rows) / time.Since(began).Seconds(), nil
-}
-
-// processor is the time that this process has had of processors.
-func processor() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return float64(rows) / (cpuTime() - used).Seconds(), float64(rows) / time.Since(began).Seconds(), nil
 }

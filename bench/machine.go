@@ -63,6 +63,26 @@ func cpuTime() time.Duration {
 	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
 
+// waited is how long this process's threads have waited for a core that others had, 0 where the system does not tell.
+func waited() time.Duration {
+	names, err := filepath.Glob("/proc/self/task/*/schedstat")
+	if err != nil {
+		return 0
+	}
+	var sum time.Duration
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		if f := strings.Fields(string(text)); len(f) > 1 {
+			ns, _ := strconv.ParseInt(f[1], 10, 64)
+			sum += time.Duration(ns)
+		}
+	}
+	return sum
+}
+
 // memory is a process's resident memory now and at its most, MiB.
 func memory(pid int) (now, peak float64) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
