@@ -49,7 +49,7 @@ func (c *cli) audit(cmd *cobra.Command, view, measures string, from, to time.Tim
 	if err != nil {
 		return err
 	}
-	total := audit.Report{View: view, OK: true, Uncovered: []audit.Uncovered{}, Differences: []audit.Difference{}}
+	total := audit.Report{View: view, OK: true, Uncovered: []audit.Uncovered{}, Differences: []audit.Difference{}, Damaged: []audit.Damaged{}}
 	var done atomic.Int64
 	days := int64(to.Sub(from)/(24*time.Hour)) + 1
 	stop := c.watch(func() (int64, string) { return done.Load(), "days" }, days)
@@ -70,6 +70,11 @@ func (c *cli) audit(cmd *cobra.Command, view, measures string, from, to time.Tim
 		total.Rows, total.Buckets, total.Groups, total.More = total.Rows+r.Rows, total.Buckets+r.Buckets, total.Groups+r.Groups, total.More+r.More
 		total.OK = total.OK && r.OK
 		total.Differences, total.Uncovered = append(total.Differences, r.Differences...), appendUncovered(total.Uncovered, r.Uncovered)
+		for _, d := range r.Damaged { // a segment may hold several days
+			if !slices.ContainsFunc(total.Damaged, func(x audit.Damaged) bool { return x.Segment == d.Segment }) {
+				total.Damaged = append(total.Damaged, d)
+			}
+		}
 		done.Add(1)
 	}
 	stop()
@@ -112,7 +117,13 @@ func (c *cli) showAudit(r *audit.Report, days int64) error {
 		}
 		c.say("not compared: %s … %s%s: %s", u.From, u.To, rows, u.Reason)
 	}
+	for _, d := range r.Damaged {
+		c.say("damaged: segment %d, of %d groups of the buckets %s … %s: %s", d.Segment, d.Rows, d.From, d.To, d.Detail)
+	}
 	switch {
+	case !r.OK && len(r.Differences) == 0:
+		return fault.New(fault.Unknown, "audit_differs", "%s of view %s cannot be read", plural(len(r.Damaged), "segment"), r.View).
+			WithAdvice("build it anew with: pinflow backfill start %s", r.View)
 	case !r.OK:
 		return fault.New(fault.Unknown, "audit_differs", "%s in view %s", plural(len(r.Differences)+r.More, "difference"), r.View).
 			WithAdvice("build it anew with: pinflow backfill start %s", r.View)

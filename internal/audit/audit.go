@@ -55,10 +55,20 @@ type Report struct {
 	Rows        int64        `json:"rows"`    // of the lake, folded
 	Buckets     int          `json:"buckets"` // compared
 	Groups      int          `json:"groups"`
-	OK          bool         `json:"ok"`          // no difference in what was compared
+	OK          bool         `json:"ok"`          // no difference in what was compared, and all of it can be read
 	Uncovered   []Uncovered  `json:"uncovered"`   // what the view does not have, in order of time
 	Differences []Difference `json:"differences"` // the first of them, by time, group and measure
 	More        int          `json:"more"`        // that are not listed
+	Damaged     []Damaged    `json:"damaged"`     // segments that cannot be read: what they held is among the differences
+}
+
+// Damaged is a segment of the answer that cannot be read.
+type Damaged struct {
+	Segment int64  `json:"segment"`
+	From    string `json:"from"` // first and last bucket
+	To      string `json:"to"`
+	Rows    int64  `json:"rows"` // groups of buckets
+	Detail  string `json:"detail"`
 }
 
 // Uncovered is a stretch of which the view does not have all: rows of the lake that its answer leaves out
@@ -149,7 +159,7 @@ func (a *Auditor) once(ctx context.Context, r Request, pause func(context.Contex
 		return nil, err
 	}
 	c := &comparison{a: a, clock: clock, pause: pause, version: data.Version.ID, measures: r.Measures, report: &Report{
-		View: r.View, Version: data.Version.Hash, Uncovered: []Uncovered{}, Differences: []Difference{},
+		View: r.View, Version: data.Version.Hash, Uncovered: []Uncovered{}, Differences: []Difference{}, Damaged: []Damaged{},
 	}}
 	for day := from; day < to; {
 		end := min(to, clock.End(calendar.Day, day))
@@ -158,7 +168,7 @@ func (a *Auditor) once(ctx context.Context, r Request, pause func(context.Contex
 		}
 		day = end
 	}
-	c.report.OK = len(c.report.Differences) == 0
+	c.report.OK = len(c.report.Differences) == 0 && len(c.report.Damaged) == 0
 	return c.report, nil
 }
 

@@ -113,6 +113,10 @@ func (c *Checker) pass(ctx context.Context) error {
 		c.m.Days.WithLabelValues(view, "failed").Inc()
 		c.log.Warn("a closed day could not be audited", "view", view, "day", day, "again_in", soon, "error", err)
 		next = soon
+	case len(r.Damaged) > 0:
+		c.m.Days.WithLabelValues(view, "damaged").Inc()
+		c.m.Differences.WithLabelValues(view).Add(float64(len(r.Differences) + r.More))
+		c.log.Error("a closed day has segments that cannot be read: run pinflow audit", "view", view, "day", day, "segments", len(r.Damaged), "first", fmt.Sprintf("%+v", r.Damaged[0]))
 	case !r.OK:
 		c.m.Days.WithLabelValues(view, "different").Inc()
 		c.m.Differences.WithLabelValues(view).Add(float64(len(r.Differences) + r.More))

@@ -59,7 +59,7 @@ func (c *comparison) day(ctx context.Context, from, to int64) error {
 	}
 	by := fold.Everything(ans.r.Compiled(), ans.grain)
 	by.From, by.To = ans.from, ans.to
-	got, err := c.a.merge(ans, by)
+	got, err := c.merge(ans, by)
 	if err != nil {
 		return err
 	}
@@ -147,13 +147,23 @@ func (a *Auditor) passed(ctx context.Context, positions span.Vector) error {
 	}
 }
 
-// merge decodes and merges the answer's segments.
-func (a *Auditor) merge(ans *answer, by fold.Grouping) (*fold.States, error) {
-	blocks := make([]*fold.States, len(ans.data.Segments))
-	for i := range blocks {
-		var err error
-		if blocks[i], err = a.codec.Decode(ans.data.Segments[i].Data); err != nil {
-			return nil, fmt.Errorf("decoding segment %d: %w", ans.data.Segments[i].ID, err)
+// merge decodes and merges the answer's segments. It goes on without one that is damaged, so that the differences
+// name what it held.
+func (c *comparison) merge(ans *answer, by fold.Grouping) (*fold.States, error) {
+	var blocks []*fold.States
+	for i := range ans.data.Segments {
+		s := &ans.data.Segments[i]
+		block, err := c.a.codec.Decode(s.Data)
+		if err == nil {
+			err = fold.Fits(ans.r.Compiled(), block)
+		}
+		switch {
+		case err == nil:
+			blocks = append(blocks, block)
+		case fault.Is(err, fault.Corrupt):
+			c.damaged(s, err)
+		default:
+			return nil, fmt.Errorf("decoding segment %d: %w", s.ID, err)
 		}
 	}
 	merged, err := fold.Regroup(ans.r.Compiled(), by, blocks...)
@@ -161,6 +171,13 @@ func (a *Auditor) merge(ans *answer, by fold.Grouping) (*fold.States, error) {
 		return nil, fmt.Errorf("merging the answer: %w", err)
 	}
 	return merged, nil
+}
+
+// damaged notes a segment once, though several days may read it.
+func (c *comparison) damaged(s *ledger.Segment, err error) {
+	if !slices.ContainsFunc(c.report.Damaged, func(d Damaged) bool { return d.Segment == s.ID }) {
+		c.report.Damaged = append(c.report.Damaged, Damaged{s.ID, c.show(s.From), c.show(s.To), s.Rows, err.Error()})
+	}
 }
 
 const usPerDay = 24 * 60 * 60 * 1_000_000

@@ -68,7 +68,7 @@ func (c *changes) Steer(_ context.Context, id int64, action string) error {
 
 func (c *changes) Audit(_ context.Context, r audit.Request) (*audit.Report, error) {
 	c.audited = append(c.audited, r)
-	return &audit.Report{View: r.View, Version: "8f3c", From: "2026-11-22T00:00:00Z", To: "2026-11-23T00:00:00Z", Rows: 7, Groups: 2, OK: true, Uncovered: []audit.Uncovered{}, Differences: []audit.Difference{}}, nil
+	return &audit.Report{View: r.View, Version: "8f3c", From: "2026-11-22T00:00:00Z", To: "2026-11-23T00:00:00Z", Rows: 7, Groups: 2, OK: true, Uncovered: []audit.Uncovered{}, Differences: []audit.Difference{}, Damaged: []audit.Damaged{}}, nil
 }
 
 func newChanges(t *testing.T) (*API, *changes) {
