@@ -102,7 +102,7 @@ func problemOf(err error) *Problem {
 		out.retryAfter = defaultRetry
 	}
 	var f *fault.Error
-	if status < 500 && errors.As(err, &f) {
+	if (status < 500 || code == "bad_segment") && errors.As(err, &f) { // which names no host and no path
 		out.Detail = f.Error() // without what we were doing when it was noticed
 		if f.Advice != "" {
 			out.Errors = []ProblemError{{Path: f.Where, Message: f.Err.Error(), Suggestion: f.Advice}}

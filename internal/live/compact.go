@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/event"
@@ -43,6 +44,7 @@ type Compactor struct {
 	versions []version
 	settled  time.Time // the last settling pass
 	said     fault.Repeats
+	damaged  map[int64]bool
 }
 
 // version is a view version that is not dropped.
@@ -61,7 +63,7 @@ func NewCompactor(owner string, every time.Duration, log *slog.Logger, store Com
 	if err != nil {
 		return nil, err
 	}
-	return &Compactor{every: every, log: log, store: store, keeper: ledger.NewKeeper(store, owner), codec: codec}, nil
+	return &Compactor{every: every, log: log, store: store, keeper: ledger.NewKeeper(store, owner), codec: codec, damaged: map[int64]bool{}}, nil
 }
 
 // Run compacts until ctx ends. What another pass may set right is logged; anything else ends it.
@@ -193,15 +195,15 @@ func (c *Compactor) version(ctx context.Context, lease ledger.Lease, v version, 
 
 // compact merges segments of a tier that are rolled up, or those that are not: never one with the other.
 func (c *Compactor) compact(ctx context.Context, lease ledger.Lease, v version, tier calendar.Grain, rolled, settle bool) error {
-	all, err := c.store.Segments(ctx, v.id, tier.String(), rolled)
+	all, err := c.segments(ctx, v, tier, rolled)
 	if err != nil {
-		return fmt.Errorf("listing segments: %w", err)
+		return err
 	}
 	shelf := segment.NewShelf(v.c, tier, time.Now().UnixMicro())
 	infos := shelve(shelf, all)
 	for _, group := range segment.PlanCompaction(infos, settle) {
 		merged, err := c.merge(ctx, v, all, group, tier)
-		if err != nil {
+		if merged == nil || err != nil {
 			return err
 		}
 		out, err := c.encode(v, merged.Split(fold.MaxBlock, shelf.Cut(infos[group[0]].Day)), tier, ledger.SourceCompacted)
@@ -216,6 +218,16 @@ func (c *Compactor) compact(ctx context.Context, lease ledger.Lease, v version, 
 		}
 	}
 	return nil
+}
+
+// segments lists those of a tier that can be read, as far as it is known. One that cannot is left where it is: merging
+// goes on beside it, and the view does not answer without it.
+func (c *Compactor) segments(ctx context.Context, v version, tier calendar.Grain, rolled bool) ([]ledger.Segment, error) {
+	all, err := c.store.Segments(ctx, v.id, tier.String(), rolled)
+	if err != nil {
+		return nil, fmt.Errorf("listing segments: %w", err)
+	}
+	return slices.DeleteFunc(all, func(s ledger.Segment) bool { return c.damaged[s.ID] }), nil
 }
 
 func shelve(shelf *segment.Shelf, all []ledger.Segment) []segment.Info {
@@ -234,7 +246,8 @@ func idsOf(all []ledger.Segment, group []int) []int64 {
 	return ids
 }
 
-// merge reads a group and merges it into buckets of the grain.
+// merge reads a group and merges it into buckets of the grain; nil when one of it is damaged: the next pass leaves
+// that one out.
 func (c *Compactor) merge(ctx context.Context, v version, all []ledger.Segment, group []int, grain calendar.Grain) (*fold.States, error) {
 	ids := idsOf(all, group)
 	in, err := c.store.SegmentData(ctx, ids)
@@ -243,7 +256,14 @@ func (c *Compactor) merge(ctx context.Context, v version, all []ledger.Segment, 
 	}
 	blocks := make([]*fold.States, len(in))
 	for i := range in {
-		if blocks[i], err = c.codec.Decode(in[i].Data); err != nil {
+		blocks[i], err = c.codec.Decode(in[i].Data)
+		switch {
+		case fault.Is(err, fault.Corrupt):
+			c.damaged[in[i].ID] = true
+			c.log.Error("a segment of the ledger is damaged, and its view is not answered where it holds numbers: see pinflow audit, then build the view anew with pinflow backfill start",
+				"view", v.view, "version", v.id, "segment", in[i].ID, "tier", in[i].Tier, "from", time.UnixMicro(in[i].From).UTC(), "to", time.UnixMicro(in[i].To).UTC(), "error", err)
+			return nil, nil
+		case err != nil:
 			return nil, fmt.Errorf("decoding segment %d: %w", in[i].ID, err)
 		}
 	}

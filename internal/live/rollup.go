@@ -2,7 +2,6 @@ package live
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/calendar"
@@ -15,9 +14,9 @@ import (
 // the same buckets is a segment of its own, which a later pass rolls up: states merge in any order. What
 // the coarsest tier does not keep is rolled up into nothing.
 func (c *Compactor) rollUp(ctx context.Context, lease ledger.Lease, v version, tier calendar.Grain) error {
-	all, err := c.store.Segments(ctx, v.id, tier.String(), false)
+	all, err := c.segments(ctx, v, tier, false)
 	if err != nil {
-		return fmt.Errorf("listing segments: %w", err)
+		return err
 	}
 	now := time.Now().UnixMicro()
 	shelf, floor := segment.NewShelf(v.c, tier, now), segment.Floor(v.c, tier, now)
@@ -31,7 +30,7 @@ func (c *Compactor) rollUp(ctx context.Context, lease ledger.Lease, v version, t
 		var out []ledger.Segment
 		if tier < calendar.Day {
 			merged, err := c.merge(ctx, v, ready, group, tier+1)
-			if err != nil {
+			if merged == nil || err != nil {
 				return err
 			}
 			cut := calendar.NewClock(v.c.Zone).Date

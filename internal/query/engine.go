@@ -195,7 +195,11 @@ func (e *Engine) blocks(segs []ledger.Segment, held map[int64]*fold.States, need
 				}
 			}
 			states, err := e.codec.DecodeSome(s.Data, want)
-			if err != nil {
+			switch {
+			case fault.Is(err, fault.Corrupt):
+				return fault.New(fault.Corrupt, "bad_segment", "segment %d of the ledger, of %s to %s, is damaged: %w", s.ID, moment(s.From), moment(s.To), err).
+					WithAdvice("pinflow audit VIEW --range A..B names what it held; pinflow backfill start VIEW builds the view anew")
+			case err != nil:
 				return fmt.Errorf("segment %d: %w", s.ID, err)
 			}
 			e.cache.put(s.ID, states, want)
@@ -208,3 +212,5 @@ func (e *Engine) blocks(segs []ledger.Segment, held map[int64]*fold.States, need
 	}
 	return out, nil
 }
+
+func moment(us int64) string { return time.UnixMicro(us).UTC().Format(time.RFC3339) }
