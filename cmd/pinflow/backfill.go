@@ -114,10 +114,18 @@ func (c *cli) listBackfills(ctx context.Context) error {
 			return fault.New(fault.Unknown, "bad_answer", "reading the answer of %s: %w", server.URL(), err)
 		}
 		s.rows = append(s.rows, []any{
-			b.ID, b.View, short(b.Version), b.State, b.Days["total"], b.Days[ledger.Done], b.RowsTotal, b.RowsDone, int64(b.Rate), c.eta(&b), c.moment(b.CreatedAt), orNull(b.Import), orNull(b.Error),
+			b.ID, b.View, short(b.Version), b.State, b.Days["total"], b.Days[ledger.Done], b.RowsTotal, b.RowsDone, int64(b.Rate), c.eta(&b), c.moment(b.CreatedAt), orNull(b.Import), c.inShort(b.Error),
 		})
 	}
 	return c.print(s)
+}
+
+// inShort cuts a text that would make a table wide; `show` has all of it.
+func (c *cli) inShort(s string) any {
+	if r := []rune(s); c.output == asTable && len(r) > 80 {
+		return string(r[:79]) + "…"
+	}
+	return orNull(s)
 }
 
 func (c *cli) eta(b *backfillAnswer) any {
@@ -183,7 +191,7 @@ func (c *cli) printBackfill(server *client.Client, body []byte) error {
 	if b.Error != "" {
 		c.say("last failure: %s", b.Error)
 	}
-	if b.NextTry != nil {
+	if b.NextTry != nil && b.State == ledger.Running {
 		c.say("tried again by itself at %s; at once: pinflow backfill retry %d", b.NextTry.UTC().Format(time.RFC3339), b.ID)
 	}
 	return nil
