@@ -23,7 +23,7 @@ type emulateFlags struct {
 	rhythm, growth       string
 	burst, since         string
 	connections, batch   int
-	single               bool
+	single, makeUp       bool
 	seed                 uint64
 	truth                string
 }
@@ -57,6 +57,7 @@ Numbers may end in k or M.`,
 	fs.StringSliceVar(&f.streams, "streams", nil, "streams to post to (default pin,geo,user)")
 	fs.Uint64Var(&f.seed, "seed", 1, "the same seed makes the same events")
 	fs.StringVar(&f.truth, "truth", "", "file to add to what was sent and answered")
+	fs.BoolVar(&f.makeUp, "make-up", false, "keep the rate in the mean: what the server could not take in time is sent as soon as it takes it")
 	fs.IntVar(&f.connections, "connections", 4, "requests at the same time")
 	fs.IntVar(&f.batch, "batch", 500, "most events in a request")
 	fs.BoolVar(&f.single, "single", false, "one event a request, to /pin/, /geo/ and /user/, as the public scripts do")
@@ -111,7 +112,7 @@ func (c *cli) emulate(cmd *cobra.Command, f *emulateFlags) error {
 // config reads the flags' numbers.
 func (f *emulateFlags) config(cmd *cobra.Command) (emulate.Config, error) {
 	cfg := emulate.Config{
-		Streams: f.streams, Connections: f.connections, BatchSize: f.batch, Single: f.single, Seed: f.seed, Truth: f.truth,
+		Streams: f.streams, Connections: f.connections, BatchSize: f.batch, Single: f.single, MakeUp: f.makeUp, Seed: f.seed, Truth: f.truth,
 	}
 	for _, x := range []struct {
 		flag, text string

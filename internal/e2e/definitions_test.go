@@ -28,16 +28,7 @@ func TestDefinitionsChangeUnderLoad(t *testing.T) {
 		rate, changes = 20_000, 20
 	}
 	d := &definer{t: t, rnd: rnd, s: start(t, t.TempDir()), files: filepath.Join(t.TempDir(), "project")}
-	must(t, "init", d.files)
-	stop := d.traffic(rate)
-	defer stop()
-	d.s.until(func() bool { return d.rows() > int64(2*rate) }, "nothing is in the lake")
-	for k := range changes {
-		view := d.change(k)
-		d.apply(view)
-		d.exact(view)
-	}
-	stop()
+	d.underFire(rate, changes)
 	d.s.stop()
 }
 
@@ -49,7 +40,7 @@ func TestDefinitionsChangeAcrossProcesses(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(testbed.Seed(t), 8))
 	rate, changes := 1000, 1
 	if os.Getenv("PINFLOW_SOAK") != "" {
-		rate, changes = 5000, 9
+		rate, changes = 20_000, 20
 	}
 	env := append(onServers(place), startKafka(t).settings()...)
 	if r := pinflowIn(t, env, "init", "--infra"); r.code != 0 {
@@ -61,16 +52,7 @@ func TestDefinitionsChangeAcrossProcesses(t *testing.T) {
 		d.all = append(d.all, launch(t, verb, dir, env))
 	}
 	d.s = d.all[0]
-	must(t, "init", d.files)
-	stop := d.traffic(rate)
-	defer stop()
-	d.s.until(func() bool { return d.rows() > int64(2*rate) }, "nothing is in the lake")
-	for k := range changes {
-		view := d.change(k)
-		d.apply(view)
-		d.exact(view)
-	}
-	stop()
+	d.underFire(rate, changes)
 	for _, s := range d.all {
 		s.stop()
 	}
@@ -83,6 +65,42 @@ type definer struct {
 	s     *server   // answers questions
 	all   []*server // with units of their own: all of them
 	files string    // folder of the project
+	from  string    // of what is asked
+	w     *watcher
+	kills map[string]int // by what was killed, since the last change
+	hit   int            // times that an apply was interrupted since then
+	gone  time.Duration  // the door was away since then
+}
+
+// underFire changes definitions in a row while users post at a rate, and says how many events were taken meanwhile.
+func (d *definer) underFire(rate, changes int) {
+	d.t.Helper()
+	d.from = time.Now().UTC().AddDate(0, 0, -9).Format(time.DateOnly)
+	must(d.t, "init", d.files)
+	l := startLoad(d.t, d.door().url(), rate, d.rnd.Uint64())
+	d.s.until(func() bool { return d.rows() > int64(2*rate) }, "nothing is in the lake")
+	d.w = d.watch()
+	d.w.on("pins", d.answer("pins").version)
+	begin, first := time.Now(), l.stored()
+	for k := range changes {
+		at, before := time.Now(), l.stored()
+		d.kills, d.hit, d.gone = map[string]int{}, 0, 0
+		view := d.change(k)
+		old := d.answer(view).version
+		d.w.on(view, old)
+		d.apply(view, old)
+		probes, missed := d.w.off(view, d.answer(view).version)
+		d.exact(view)
+		d.s.until(func() bool { return l.stored() >= before+int64(5*rate) }, "nothing is taken any more")
+		d.w.fine()
+		took := time.Since(at).Seconds()
+		n := l.stored() - before
+		d.t.Logf("change %d, of %s: %.1f s, %d events taken, %.0f/s; killed %v, the door away for %.1f s; asked %d times, %d more met a kill",
+			k+1, view, took, n, float64(n)/took, d.kills, d.gone.Seconds(), probes, missed)
+	}
+	took, n := time.Since(begin).Seconds(), l.stored()-first
+	d.t.Logf("%d changes in %.0f s: %d events offered at %d/s were taken, %.0f/s", changes, took, n, rate, float64(n)/took)
+	l.end()
 }
 
 // door is where events are posted.
@@ -99,23 +117,16 @@ func (d *definer) strike() {
 	if len(d.all) > 0 {
 		s = d.all[d.rnd.IntN(len(d.all))]
 	}
-	d.t.Logf("killing a %s", s.verb)
+	at := time.Now()
+	if s == d.s {
+		d.w.away.Add(1)
+		defer d.w.away.Add(1)
+	}
 	s.kill()
 	s.run()
-}
-
-// traffic emulates users until it is told to stop. The server is killed meanwhile: it waits for it.
-func (d *definer) traffic(rate int) (stop func()) {
-	truth := filepath.Join(d.t.TempDir(), "truth")
-	cmd := program(d.t, fmtArgs("emulate --url %s --users 500 --rate %d/s --late 1%% --bad 0.1%% --duplicate 0.5%% --seed %d --truth %s", d.door().url(), rate, d.rnd.Uint32(), truth)...)
-	if err := cmd.Start(); err != nil {
-		d.t.Fatal(err)
-	}
-	return func() {
-		if cmd.ProcessState == nil {
-			_ = cmd.Process.Kill() // its truth is not looked at
-			_ = cmd.Wait()
-		}
+	d.kills[s.verb]++
+	if s == d.door() {
+		d.gone += time.Since(at)
 	}
 }
 
@@ -162,37 +173,39 @@ func (d *definer) change(k int) string {
 }
 
 // apply applies the files and goes on, with kills, until the history is filled in.
-func (d *definer) apply(view string) {
+func (d *definer) apply(view, old string) {
 	d.t.Helper()
-	before := d.answer(view)
 	d.s.until(d.applied, "the plan's base always moved")
 	kills := 0
 	for done := false; !done; {
-		worker := d.worker()
-		time.Sleep(time.Duration(d.rnd.Int64N(int64(time.Second))))
-		_ = worker.Process.Kill()
-		_ = worker.Wait()
+		if d.kills["backfill"] < 4 { // each may leave a day whose lease has to run out
+			worker := d.worker()
+			time.Sleep(time.Duration(d.rnd.Int64N(int64(3 * time.Second))))
+			_ = worker.Process.Kill()
+			_ = worker.Wait()
+			d.kills["backfill"]++
+		} else {
+			time.Sleep(time.Duration(d.rnd.Int64N(int64(time.Second))))
+		}
 		if kills < 3 && d.rnd.IntN(2) == 0 {
 			d.strike()
 			kills++
 		}
 		state := d.backfill()
-		now := d.answer(view)
 		done = state == "done"
-		switch {
+		d.w.fine()
+		switch now := d.answer(view); {
 		case state == "failed" || state == "cancelled":
 			d.t.Fatalf("the back-fill is %s:\n%s", state, must(d.t, "backfill", "show", view, "--url", d.s.url()))
 		case now.hole != "":
 			d.t.Fatalf("view %s has a hole while its back-fill is %s: %s", view, state, now.hole)
-		case !done && before.version != "" && (now.version != before.version || now.filling) && d.backfill() != "done":
-			d.t.Fatalf("view %s answered %+v and now %+v, while its back-fill is %s", view, before, now, state)
-		case done && d.answer(view).filling:
-			d.t.Fatalf("view %s is filled in and says it is not", view)
+		case done && (now.filling || now.version == old):
+			d.t.Fatalf("view %s is filled in, and answers %+v as if it were not", view, now)
 		}
 	}
 }
 
-// applied applies the files while something is killed, and tells whether it went through.
+// applied applies the files, the first times while something is killed, and tells whether it went through.
 func (d *definer) applied() bool {
 	d.t.Helper()
 	var stderr bytes.Buffer
@@ -201,8 +214,10 @@ func (d *definer) applied() bool {
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
-	time.Sleep(time.Duration(d.rnd.Int64N(int64(300 * time.Millisecond))))
-	d.strike()
+	if d.hit++; d.hit <= 3 { // after that it may end: on a slow machine it would never do
+		time.Sleep(time.Duration(d.rnd.Int64N(int64(300 * time.Millisecond))))
+		d.strike()
+	}
 	_ = cmd.Wait()
 	code := cmd.ProcessState.ExitCode()
 	if code != 0 && code != 4 && code != 7 { // its base moved, or the server is away
@@ -226,9 +241,19 @@ func (d *definer) worker() *exec.Cmd {
 // backfill is the state of the newest one.
 func (d *definer) backfill() string {
 	d.t.Helper()
+	state, err := d.newest(d.t.Context())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return state
+}
+
+func newestBackfill(body []byte) (state string, err error) {
 	var list struct{ Backfills []struct{ State string } }
-	d.s.get("/v1/backfills", &list)
-	return list.Backfills[0].State
+	if err := json.Unmarshal(body, &list); err != nil || len(list.Backfills) == 0 {
+		return "", err
+	}
+	return list.Backfills[0].State, nil
 }
 
 // worth is what a view's numbers are worth.
@@ -240,19 +265,22 @@ type worth struct {
 
 func (d *definer) answer(view string) worth {
 	d.t.Helper()
-	r := pinflow(d.t, d.files, "query", view, "--grain", "day", "--from", "now-9d/d", "-o", "json", "--url", d.s.url())
-	if strings.Contains(r.stderr, "there is no view") {
-		return worth{}
+	a, err := d.ask(d.t.Context(), view)
+	if err != nil {
+		d.t.Fatalf("asking view %s: %v", view, err)
 	}
-	var a struct {
-		Meta struct {
-			Versions map[string]string
-			Coverage []struct{ From, To, Source, Reason string }
-		}
+	return a.worth
+}
+
+// answered is the part of an answer that says what it is worth.
+type answered struct {
+	Meta struct {
+		Versions map[string]string
+		Coverage []struct{ From, To, Source, Reason string }
 	}
-	if err := json.Unmarshal([]byte(r.stdout), &a); r.code != 0 || err != nil {
-		d.t.Fatalf("querying %s: exit code %d\n%s%s", view, r.code, r.stdout, r.stderr)
-	}
+}
+
+func (a *answered) worth(view string) worth {
 	w := worth{version: a.Meta.Versions[view]}
 	for _, c := range a.Meta.Coverage {
 		w.filling = w.filling || c.Source == "backfilling"

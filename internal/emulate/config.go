@@ -28,6 +28,7 @@ type Config struct {
 	Single      bool     // one event a request, to /pin/, /geo/ and /user/, as the public scripts do
 	Shares      Shares
 	Pace        Pace
+	MakeUp      bool // what the server could not take in time is sent as soon as it takes it: the rate holds in the mean
 
 	Seed  uint64
 	Run   string // part of every id, so that two runs never share one; default: made of the time

@@ -96,8 +96,8 @@ func (e *Emulator) dispatch(ctx context.Context, batches chan<- batch) {
 				rate *= e.cfg.Pace.factor(due, due.Sub(begin))
 			}
 			due = due.Add(time.Duration(float64(n) / rate * float64(time.Second)))
-			if late := time.Since(due); late > time.Second {
-				due = due.Add(late) // what the server could not take is not made up for
+			if late := time.Since(due); late > time.Second && !e.cfg.MakeUp {
+				due = due.Add(late)
 			}
 		}
 		timer.Reset(time.Until(due))
