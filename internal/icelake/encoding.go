@@ -105,7 +105,7 @@ func (r rowsOf) day(by string) (int64, error) {
 		switch {
 		case at < 0:
 			return 0, fmt.Errorf("rows without %s", by)
-		case p.rows != nil && len(p.rows) > 0:
+		case len(p.rows) > 0:
 			return day(b.Cols[at].Ints[p.rows[0]]), nil
 		case p.rows == nil && b.N > 0:
 			return day(b.Cols[at].Ints[0]), nil

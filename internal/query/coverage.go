@@ -71,7 +71,8 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 	w.clock, w.edge = clock, edge
 	// What is asked beyond the present is not there yet; it is no gap.
 	end := min(p.to, clock.End(edge, max(w.now, p.from)))
-	begin, live := w.bounds(p, d)
+	created := since(d)
+	begin, live := w.bounds(p, d, created)
 	f := d.Filling
 	if f == nil {
 		f = &ledger.Filling{Listed: true}
@@ -80,7 +81,7 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 		begin = min(begin, p.from)
 	}
 	begin = listedFrom(f, begin, p.from)
-	since := begin
+	known := begin
 	if begin = clock.Start(edge, begin); live > begin {
 		live = clock.End(edge, live-1)
 	}
@@ -100,8 +101,8 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 		}
 		w.punch(h, fmt.Sprintf("the view keeps %ss from %s on only", p.tierAsked(), p.show(p.floors[p.tierAsked()])))
 	}
-	if since > begin && p.grain != calendar.None {
-		w.partly(since, fmt.Sprintf("there is data since %s", p.show(since)))
+	if first := clock.Start(edge, created); p.grain != calendar.None && first < created && known >= first {
+		w.partly(created, fmt.Sprintf("there is data since %s", p.show(created)))
 	}
 	return w
 }
@@ -171,13 +172,10 @@ func (w *worth) cover(h hole, source, reason string) {
 // bounds returns when the data begins, and from when on it is all live: before that instant events
 // may lie below the version's cut. A version that began with its stream has no such events; its live
 // part begins at no time.
-func (w *worth) bounds(p *plan, d *ledger.Data) (begin, live int64) {
-	begin = d.Version.CreatedAt.UnixMicro()
-	for _, s := range d.Stream.Schemas {
-		begin = min(begin, s.CreatedAt.UnixMicro())
-	}
-	if d.Earliest != 0 && !startOf(p.c, d.Earliest, begin) {
-		begin = min(begin, d.Earliest)
+func (w *worth) bounds(p *plan, d *ledger.Data, created int64) (begin, live int64) {
+	begin = created
+	if at := earlier(p.c, d.Earliest, created); at != 0 {
+		begin = at
 	}
 	live = -1 << 62
 	for _, at := range d.Version.Cut {
@@ -189,11 +187,24 @@ func (w *worth) bounds(p *plan, d *ledger.Data) (begin, live int64) {
 	return begin, live
 }
 
-// startOf tells whether a bucket's start is that of the very bucket, of some tier, that holds a moment: then it
-// says nothing of what was before the moment.
-func startOf(c *metric.Compiled, bucket, at int64) bool {
+// since is when the stream began: nobody could post to it before. What an older time stands in came late or was
+// imported, and whether there is more of that time nobody knows.
+func since(d *ledger.Data) int64 {
+	at := d.Version.CreatedAt.UnixMicro()
+	for _, s := range d.Stream.Schemas {
+		at = min(at, s.CreatedAt.UnixMicro())
+	}
+	return at
+}
+
+// earlier is the oldest bucket's start if it tells of data from before a moment; 0: it does not. The start of
+// the very bucket, of some tier, that holds the moment says nothing of what was before.
+func earlier(c *metric.Compiled, oldest, at int64) int64 {
 	clock := calendar.NewClock(c.Zone)
-	return slices.ContainsFunc(segment.Tiers(c), func(g calendar.Grain) bool { return clock.Start(g, at) == bucket })
+	if oldest >= at || slices.ContainsFunc(segment.Tiers(c), func(g calendar.Grain) bool { return clock.Start(g, at) == oldest }) {
+		return 0
+	}
+	return oldest
 }
 
 // listedFrom is when the data of a version begins whose history is filled in: before its days are listed
