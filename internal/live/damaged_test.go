@@ -71,7 +71,7 @@ func TestDamagedSegmentIsLeftAlone(t *testing.T) {
 		bad := fresh[w.rnd.IntN(len(fresh))]
 		led := &rotten{w.db, bad.ID}
 		var said bytes.Buffer
-		c, err := live.NewCompactor("test", time.Minute, slog.New(slog.NewTextHandler(&said, nil)), led)
+		c, err := live.NewCompactor("test", time.Hour, slog.New(slog.NewTextHandler(&said, nil)), led)
 		w.ok(err)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
