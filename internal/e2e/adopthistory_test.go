@@ -49,6 +49,7 @@ func TestLostLedgerWithClosedLogsIsAdopted(t *testing.T) {
 		lose(t, h.s.dir, "ledger.db")
 		if round > 0 {
 			lose(t, h.s.dir, "lake/catalog.db")
+			h.refusesWithoutLogs()
 		}
 		h.adopt()
 	}
@@ -127,6 +128,19 @@ func (h *historian) settled() {
 	}
 	if c := h.s.stream("pin").Conservation; !c.OK || c.Lost != 0 || c.Rows != want {
 		h.t.Errorf("conservation %+v, want %d rows", c, want)
+	}
+}
+
+// refusesWithoutLogs: without the table of closed logs the ledger would not know what it held.
+func (h *historian) refusesWithoutLogs() {
+	h.t.Helper()
+	at, away := filepath.Join(h.s.dir, "lake", "warehouse", "logs"), filepath.Join(h.s.dir, "away")
+	if err := os.Rename(at, away); err != nil {
+		h.t.Fatal(err)
+	}
+	refusedIn(h.t, h.env, 3, []string{"table logs is at commit 0", "gone or older"}, "lake", "adopt", "--data", h.s.dir, "--yes")
+	if err := os.Rename(away, at); err != nil {
+		h.t.Fatal(err)
 	}
 }
 
