@@ -31,7 +31,7 @@ func FewerCollections() (restore func()) {
 
 // Soft limits of a process's memory: one unit alone, and all of them.
 const (
-	unitMemory  = 448 << 20
+	unitMemory  = 640 << 20
 	wholeMemory = 960 << 20
 )
 

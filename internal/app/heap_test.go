@@ -22,7 +22,7 @@ func TestMemoryIsBound(t *testing.T) {
 	for _, u := range []Units{{Batch: true}, allUnits} {
 		debug.SetMemoryLimit(math.MaxInt64)
 		restore := BoundMemory(u)
-		want := int64(448 << 20)
+		want := int64(640 << 20)
 		if u.all() {
 			want = 960 << 20
 		}
