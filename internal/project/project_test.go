@@ -109,7 +109,7 @@ func TestEveryFileNamesItsSchema(t *testing.T) {
 		}
 		return nil
 	})
-	if err != nil || n != 8 {
+	if err != nil || n == 0 {
 		t.Errorf("%d files: %v", n, err)
 	}
 }
