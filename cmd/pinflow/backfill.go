@@ -138,8 +138,17 @@ func (c *cli) eta(b *backfillAnswer) any {
 	return *b.ETA
 }
 
-// backfillID finds a back-fill by its number, or the newest of a view's history.
-func (c *cli) backfillID(ctx context.Context, server *client.Client, of string) (int64, error) {
+// backfillID connects to the server and finds a back-fill there, by its number or the newest of a view's history.
+func (c *cli) backfillID(ctx context.Context, of string) (*client.Client, int64, error) {
+	server, err := c.client()
+	if err != nil {
+		return nil, 0, err
+	}
+	id, err := c.backfillOn(ctx, server, of)
+	return server, id, err
+}
+
+func (c *cli) backfillOn(ctx context.Context, server *client.Client, of string) (int64, error) {
 	if id, err := strconv.ParseInt(of, 10, 64); err == nil {
 		return id, nil
 	}
@@ -157,11 +166,7 @@ func (c *cli) backfillID(ctx context.Context, server *client.Client, of string) 
 }
 
 func (c *cli) showBackfill(ctx context.Context, of string) error {
-	server, err := c.client()
-	if err != nil {
-		return err
-	}
-	id, err := c.backfillID(ctx, server, of)
+	server, id, err := c.backfillID(ctx, of)
 	if err != nil {
 		return err
 	}
@@ -216,11 +221,7 @@ func (c *cli) nextTry(at *time.Time) any {
 }
 
 func (c *cli) steer(ctx context.Context, of, action string) error {
-	server, err := c.client()
-	if err != nil {
-		return err
-	}
-	id, err := c.backfillID(ctx, server, of)
+	server, id, err := c.backfillID(ctx, of)
 	if err != nil {
 		return err
 	}

@@ -53,11 +53,7 @@ func sides(b *backfillAnswer) (before, after string, err error) {
 }
 
 func (c *cli) compare(ctx context.Context, of string, f *queryFlags, all bool) error {
-	server, err := c.client()
-	if err != nil {
-		return err
-	}
-	id, err := c.backfillID(ctx, server, of)
+	server, id, err := c.backfillID(ctx, of)
 	if err != nil {
 		return err
 	}

@@ -29,18 +29,28 @@ const OrphanAge = 3 * 24 * time.Hour
 // Known is the part of the ledger that tells what is known.
 type Known interface {
 	ledger.Jobs
+	paths
 	Load(ctx context.Context) (*ledger.Snapshot, error)
+}
+
+// paths names the data files of a table that the ledger knows.
+type paths interface {
 	FilePaths(ctx context.Context, table string) ([]string, error)
 }
 
 // Leftovers is what the lake holds beside its tables' files.
 type Leftovers interface {
-	Orphans(ctx context.Context, table string, before time.Time, known func(context.Context) ([]string, error)) ([]lake.Orphan, error)
-	RemoveOrphans(ctx context.Context, orphans []lake.Orphan) error
+	orphans
 	// Abandoned are the jobs of other engines of which nothing was written since the moment; RemoveStaged
 	// removes what is left of one.
 	Abandoned(ctx context.Context, before time.Time) ([]string, error)
 	RemoveStaged(job string) error
+}
+
+// orphans finds and removes data files that nobody knows.
+type orphans interface {
+	Orphans(ctx context.Context, table string, before time.Time, known func(context.Context) ([]string, error)) ([]lake.Orphan, error)
+	RemoveOrphans(ctx context.Context, orphans []lake.Orphan) error
 }
 
 // cleanLease is held by the one process that cleans.
@@ -187,13 +197,7 @@ func (c *Cleaner) abandoned(ctx context.Context, before time.Time) error {
 }
 
 // clean deletes the data files of a table that nobody knows and that are older than a moment.
-func clean(ctx context.Context, log *slog.Logger, led interface {
-	FilePaths(ctx context.Context, table string) ([]string, error)
-}, left interface {
-	Orphans(ctx context.Context, table string, before time.Time, known func(context.Context) ([]string, error)) ([]lake.Orphan, error)
-	RemoveOrphans(ctx context.Context, orphans []lake.Orphan) error
-}, table string, before time.Time,
-) ([]lake.Orphan, error) {
+func clean(ctx context.Context, log *slog.Logger, led paths, left orphans, table string, before time.Time) ([]lake.Orphan, error) {
 	found, err := left.Orphans(ctx, table, before, func(ctx context.Context) ([]string, error) { return led.FilePaths(ctx, table) })
 	if err != nil || len(found) == 0 {
 		return nil, err
