@@ -18,6 +18,7 @@ type Source interface {
 	Progress(ctx context.Context) (*ledger.Progress, error)
 	Status(ctx context.Context) (*ledger.Status, error)
 	CompleteTo(ctx context.Context, stream string, unit ledger.Unit) (time.Time, error)
+	Backfills(ctx context.Context, id int64) ([]ledger.Backfill, error)
 }
 
 // Ends returns the next offset of every partition of an open log. A topic that is no longer that log is an error.
@@ -66,6 +67,9 @@ func (r *Reporter) Report(ctx context.Context) (*Report, error) {
 		}
 	}
 	if f.progress, err = r.led.Progress(ctx); err != nil {
+		return nil, fmt.Errorf("reporting: %w", err)
+	}
+	if f.backfills, err = r.led.Backfills(ctx, 0); err != nil {
 		return nil, fmt.Errorf("reporting: %w", err)
 	}
 	f.ends, f.silent = r.askEnds(ctx, f.snap.Logs)
@@ -124,6 +128,7 @@ type facts struct {
 	progress   *ledger.Progress
 	status     *ledger.Status
 	completeTo map[string]time.Time
+	backfills  []ledger.Backfill
 	ends       span.Vector
 	silent     []string
 	missing    map[string]string
@@ -136,6 +141,7 @@ func (f *facts) report() *Report {
 		r.Problems = append(r.Problems, f.problems(&s)...)
 		r.Streams = append(r.Streams, s)
 	}
+	r.Problems = append(r.Problems, f.unfilled()...)
 	for _, l := range f.status.Leases {
 		r.Leases = append(r.Leases, Lease(l))
 	}
@@ -172,6 +178,21 @@ func (f *facts) problems(s *Stream) []string {
 		all = append(all, fmt.Sprintf("stream %s: %s", s.Name, why))
 	} else if age := f.at.Sub(s.Mark.At); why == "" && age > staleMark {
 		all = append(all, fmt.Sprintf("stream %s: no mark for %s: is a process with the unit serve running?", s.Name, age.Round(time.Second)))
+	}
+	return all
+}
+
+// unfilled are the back-fills that gave up and leave a hole until somebody acts. One of a dropped version fills
+// nothing that is asked for.
+func (f *facts) unfilled() []string {
+	var all []string
+	for i := range f.backfills {
+		b := &f.backfills[i]
+		if b.State != ledger.Failed || b.VersionIs == ledger.Dropped {
+			continue
+		}
+		all = append(all, fmt.Sprintf("back-fill %d of %s gave up on %d of its days: %s: set it right, then: pinflow backfill retry %d",
+			b.ID, b.View, b.Tasks[ledger.Failed], b.Trouble, b.ID))
 	}
 	return all
 }

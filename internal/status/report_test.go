@@ -17,8 +17,9 @@ import (
 
 // source is a ledger at one moment: pin has a log of one partition, and a dead log.
 type source struct {
-	progress ledger.Progress
-	marks    map[string]ledger.Mark
+	progress  ledger.Progress
+	marks     map[string]ledger.Mark
+	backfills []ledger.Backfill
 }
 
 var (
@@ -53,6 +54,10 @@ func (s *source) Load(context.Context) (*ledger.Snapshot, error) {
 }
 
 func (s *source) Progress(context.Context) (*ledger.Progress, error) { return &s.progress, nil }
+
+func (s *source) Backfills(context.Context, int64) ([]ledger.Backfill, error) {
+	return s.backfills, nil
+}
 
 func (s *source) Status(context.Context) (*ledger.Status, error) {
 	return &ledger.Status{OpenWrites: 1, Leases: []ledger.LeaseInfo{{Name: "x", Holder: "h", Number: 2}}, NewestMarks: s.marks}, nil
@@ -180,5 +185,22 @@ func TestListsAreNeverNull(t *testing.T) {
 		if strings.Contains(string(b), `"`+name+`":null`) {
 			t.Errorf("%s is null in %s", name, b)
 		}
+	}
+}
+
+func TestABackfillThatGaveUpIsAProblem(t *testing.T) {
+	s := newSource()
+	failed := ledger.Backfill{
+		ID: 7, View: "pins", State: ledger.Failed, VersionIs: ledger.Building,
+		Tasks: map[string]int64{ledger.Failed: 2, ledger.Done: 5}, Trouble: "2026-11-20: no disk",
+	}
+	dropped, running := failed, failed
+	dropped.ID, dropped.VersionIs = 8, ledger.Dropped
+	running.ID, running.State = 9, ledger.Running
+	s.backfills = []ledger.Backfill{dropped, failed, running}
+	r := report(t, s, ends, nil)
+	want := []string{"back-fill 7 of pins gave up on 2 of its days: 2026-11-20: no disk: set it right, then: pinflow backfill retry 7"}
+	if d := cmp.Diff(want, r.Problems); d != "" || r.OK {
+		t.Errorf("ok %v, problems (-want +got):\n%s", r.OK, d)
 	}
 }
