@@ -414,6 +414,9 @@ type Reader interface {
 	Read(ctx context.Context, q Read) (*Data, error)
 	// Status returns figures for people: open writes, uncommitted files, segments by tier, ledger bytes.
 	Status(ctx context.Context) (*Status, error)
+	// FailedBackfills lists the back-fills that gave up, newest first, as Backfills does: what is asked all the time
+	// must not cost more with each that went well.
+	FailedBackfills(ctx context.Context) ([]Backfill, error)
 }
 
 // Read selects segments of a view.

@@ -53,7 +53,29 @@ func (d *DB) Backfills(ctx context.Context, id int64) ([]ledger.Backfill, error)
 	return all, nil
 }
 
+// FailedBackfills implements ledger.Reader.
+func (d *DB) FailedBackfills(ctx context.Context) ([]ledger.Backfill, error) {
+	var all []ledger.Backfill
+	err := d.read(ctx, func(x *tx) (err error) {
+		all, err = x.someBackfills(ctx, "b.state = 'failed'")
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading back-fills that failed: %w", err)
+	}
+	return all, nil
+}
+
+// backfills reads one, or all if id is 0.
 func (x *tx) backfills(ctx context.Context, id int64) ([]ledger.Backfill, error) {
+	if id == 0 {
+		return x.someBackfills(ctx, "1 = 1")
+	}
+	return x.someBackfills(ctx, "b.id = ?", id)
+}
+
+// someBackfills reads those of which a condition on backfills b holds.
+func (x *tx) someBackfills(ctx context.Context, which string, args ...any) ([]ledger.Backfill, error) {
 	var all []ledger.Backfill
 	index := map[int64]int{}
 	err := x.each(ctx, func(r *sql.Rows) error {
@@ -67,8 +89,8 @@ func (x *tx) backfills(ctx context.Context, id int64) ([]ledger.Backfill, error)
 		return err
 	}, `SELECT b.id, b.version, vv.view_name, v.stream, vv.hash, vv.state, b.engine, b.state, b.log_id, coalesce(l.topic, ''), b.created_at, b.listed_at, b.finished_at, b.plan
 	    FROM backfills b JOIN view_versions vv ON vv.id = b.version JOIN views v ON v.name = vv.view_name
-	    LEFT JOIN logs l ON l.id = b.log_id WHERE CAST(? AS BIGINT) IN (0, b.id) ORDER BY b.id DESC`, id)
-	if err != nil {
+	    LEFT JOIN logs l ON l.id = b.log_id WHERE `+which+" ORDER BY b.id DESC", args...)
+	if err != nil || len(all) == 0 {
 		return nil, err
 	}
 	err = x.each(ctx, func(r *sql.Rows) error {
@@ -91,17 +113,17 @@ func (x *tx) backfills(ctx context.Context, id int64) ([]ledger.Backfill, error)
 			b.Read, b.Rows, b.Seconds = expect, rows, float64(micros)/1e6
 		}
 		return nil
-	}, `SELECT backfill_id, state, count(*), CAST(sum(expect_rows) AS BIGINT), CAST(sum(n_rows) AS BIGINT),
-	    CAST(sum(CASE WHEN state = 'done' THEN finished_at - started_at ELSE 0 END) AS BIGINT)
-	    FROM backfill_tasks WHERE CAST(? AS BIGINT) IN (0, backfill_id) GROUP BY backfill_id, state`, id)
+	}, `SELECT t.backfill_id, t.state, count(*), CAST(sum(t.expect_rows) AS BIGINT), CAST(sum(t.n_rows) AS BIGINT),
+	    CAST(sum(CASE WHEN t.state = 'done' THEN t.finished_at - t.started_at ELSE 0 END) AS BIGINT)
+	    FROM backfill_tasks t JOIN backfills b ON b.id = t.backfill_id WHERE `+which+" GROUP BY t.backfill_id, t.state", args...)
 	if err != nil {
 		return nil, err
 	}
-	return all, x.troubles(ctx, id, all, index)
+	return all, x.troubles(ctx, all, index, which, args)
 }
 
 // troubles notes what went wrong last in each back-fill, and what waits to be tried again.
-func (x *tx) troubles(ctx context.Context, id int64, all []ledger.Backfill, index map[int64]int) error {
+func (x *tx) troubles(ctx context.Context, all []ledger.Backfill, index map[int64]int, which string, args []any) error {
 	now, err := x.now(ctx)
 	if err != nil {
 		return err
@@ -128,9 +150,9 @@ func (x *tx) troubles(ctx context.Context, id int64, all []ledger.Backfill, inde
 		}
 		b.Waiting++
 		return nil
-	}, `SELECT backfill_id, day, state, error, not_before FROM backfill_tasks
-	    WHERE CAST(? AS BIGINT) IN (0, backfill_id) AND error IS NOT NULL AND state IN ('queued', 'running', 'failed')
-	    ORDER BY coalesce(failed_at, 0), day`, id)
+	}, `SELECT t.backfill_id, t.day, t.state, t.error, t.not_before FROM backfill_tasks t JOIN backfills b ON b.id = t.backfill_id
+	    WHERE `+which+` AND t.error IS NOT NULL AND t.state IN ('queued', 'running', 'failed')
+	    ORDER BY coalesce(t.failed_at, 0), t.day`, args...)
 }
 
 // BackfillTasks implements ledger.Backfills.

@@ -18,7 +18,7 @@ type Source interface {
 	Progress(ctx context.Context) (*ledger.Progress, error)
 	Status(ctx context.Context) (*ledger.Status, error)
 	CompleteTo(ctx context.Context, stream string, unit ledger.Unit) (time.Time, error)
-	Backfills(ctx context.Context, id int64) ([]ledger.Backfill, error)
+	FailedBackfills(ctx context.Context) ([]ledger.Backfill, error)
 }
 
 // Ends returns the next offset of every partition of an open log. A topic that is no longer that log is an error.
@@ -69,7 +69,7 @@ func (r *Reporter) Report(ctx context.Context) (*Report, error) {
 	if f.progress, err = r.led.Progress(ctx); err != nil {
 		return nil, fmt.Errorf("reporting: %w", err)
 	}
-	if f.backfills, err = r.led.Backfills(ctx, 0); err != nil {
+	if f.failed, err = r.led.FailedBackfills(ctx); err != nil {
 		return nil, fmt.Errorf("reporting: %w", err)
 	}
 	f.ends, f.silent = r.askEnds(ctx, f.snap.Logs)
@@ -128,7 +128,7 @@ type facts struct {
 	progress   *ledger.Progress
 	status     *ledger.Status
 	completeTo map[string]time.Time
-	backfills  []ledger.Backfill
+	failed     []ledger.Backfill
 	ends       span.Vector
 	silent     []string
 	missing    map[string]string
@@ -182,15 +182,11 @@ func (f *facts) problems(s *Stream) []string {
 	return all
 }
 
-// unfilled are the back-fills that gave up and leave a hole until somebody acts. One of a dropped version fills
-// nothing that is asked for.
+// unfilled are the back-fills that gave up and leave a hole until somebody acts.
 func (f *facts) unfilled() []string {
 	var all []string
-	for i := range f.backfills {
-		b := &f.backfills[i]
-		if b.State != ledger.Failed || b.VersionIs == ledger.Dropped {
-			continue
-		}
+	for i := range f.failed {
+		b := &f.failed[i]
 		all = append(all, fmt.Sprintf("back-fill %d of %s gave up on %d of its days: %s: set it right, then: pinflow backfill retry %d",
 			b.ID, b.View, b.Tasks[ledger.Failed], b.Trouble, b.ID))
 	}

@@ -287,6 +287,42 @@ func failedTasks(_ *testing.T, w *world) {
 	w.same(true, must(w.l.Finish(w.ctx, b.ID))(w))
 }
 
+// Those that gave up are listed as all are, and no longer when somebody has acted: said retry, or replaced their version.
+func failedBackfills(_ *testing.T, w *world) {
+	failed := func() []ledger.Backfill { return must(w.l.FailedBackfills(w.ctx))(w) }
+	giveUp := func(id int64, why string) {
+		w.Helper()
+		for range ledger.MaxTries {
+			t := w.task("a", time.Hour)
+			w.same(id, t.Backfill)
+			w.ok(w.l.ReturnTask(w.ctx, t, why, 0))
+		}
+		w.same(false, must(w.l.Finish(w.ctx, id))(w))
+	}
+	w.same(0, len(failed()))
+	first := w.history("h2")
+	w.listDays(first.ID, "2026-01-01")
+	w.ok(w.sealTask(w.task("a", time.Hour), 1))
+	w.same(true, must(w.l.Finish(w.ctx, first.ID))(w))
+	second := w.history("h3")
+	w.listDays(second.ID, "2026-01-01", "2026-01-02")
+	w.same(0, len(failed())) // one is done, one runs
+	t := w.task("a", time.Hour)
+	w.ok(w.sealTask(t, 1))
+	giveUp(second.ID, "no disk")
+	w.same([]ledger.Backfill{w.backfill(second.ID)}, failed())
+	b := failed()[0]
+	w.same([]any{ledger.Failed, "2026-01-01: no disk", int64(1), int64(1), int64(20), int64(10)},
+		[]any{b.State, b.Trouble, b.Tasks[ledger.Failed], b.Tasks[ledger.Done], b.Expect, b.Read})
+	w.ok(w.l.Steer(w.ctx, second.ID, ledger.Retry))
+	w.same(0, len(failed()))
+	giveUp(second.ID, "still no disk")
+	w.same([]string{"2026-01-01: still no disk"}, []string{failed()[0].Trouble})
+	w.history("h4") // takes the place of the one that gave up
+	w.same(0, len(failed()))
+	w.same(ledger.Cancelled, w.backfill(second.ID).State)
+}
+
 // A task that failed is left alone for a while, and others go on; it can be tried at once, and what is done to its
 // back-fill meanwhile holds for it, too.
 func waitingTasks(_ *testing.T, w *world) {
