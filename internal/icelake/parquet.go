@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 	"github.com/apache/iceberg-go/table"
 
+	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/lake"
 )
 
@@ -92,5 +93,10 @@ func Upload(cfg Config, file, to string) error {
 		return err
 	}
 	defer b.close()
-	return b.upload(file, key)
+	err = b.upload(file, key)
+	if fault.CodeOf(err) == "no_bucket" { // its advice speaks of the lake's
+		return fault.New(fault.Config, "no_bucket", "writing %s: S3 has no bucket %s", to, name).
+			WithAdvice("make bucket %s with your S3 tools, or name one that is there with --to", name)
+	}
+	return err
 }
