@@ -102,18 +102,20 @@ func (c *cli) lakeCommand() *cobra.Command {
 
 func (c *cli) lakeStatus() *cobra.Command {
 	flags := &settingFlags{}
-	orphans := false
+	var look app.Look
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show each table beside what the ledger says of it",
 		Long: `Show rows, files and newest commit of each table, and whether ledger and table agree: ok, committing (a
 commit is under way), differs (one of them was restored, replaced or changed), damaged (data files are gone or not as
-long as they were written), missing. It reads both directly, also while pinflow runs on them. --orphans lists all data files and counts those older than three days that no snapshot and no
-ledger knows: a crash left them, and lake expire or the committing process deletes them.`,
+long as they were written), missing. It reads both directly, also while pinflow runs on them.
+--offsets reads where each row came from, and tells whether every partition of every log has the rows that the ledger
+counted; the committing process does so once a day. --orphans lists all data files and counts those older than three
+days that no snapshot and no ledger knows: a crash left them, and lake expire or the committing process deletes them.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withStores(cmd.Context(), flags, func(s *app.Stores) error {
-				tables, err := s.Tables(cmd.Context(), orphans)
+				tables, err := s.Tables(cmd.Context(), look)
 				if err != nil {
 					return err
 				}
@@ -121,12 +123,12 @@ ledger knows: a crash left them, and lake expire or the committing process delet
 					columns: []string{"table", "rows", "files", "commit", "snapshot", "uncommitted", "state", "note"},
 					right:   []bool{false, true, true, true, true, true},
 				}
-				if orphans {
+				if look.Orphans {
 					out.columns = append(out.columns, "orphans", "orphan_bytes")
 				}
 				for _, t := range tables {
 					row := []any{t.Name, t.Rows, t.Files, t.Commit, t.Snapshot, t.Uncommitted, t.State, t.Note}
-					if orphans {
+					if look.Orphans {
 						row = append(row, t.Orphans, t.OrphanBytes)
 					}
 					out.rows = append(out.rows, row)
@@ -136,7 +138,8 @@ ledger knows: a crash left them, and lake expire or the committing process delet
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().BoolVar(&orphans, "orphans", false, "count data files that nobody knows")
+	cmd.Flags().BoolVar(&look.Orphans, "orphans", false, "count data files that nobody knows")
+	cmd.Flags().BoolVar(&look.Offsets, "offsets", false, "compare the offsets of all rows with those counted")
 	return cmd
 }
 

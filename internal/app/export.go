@@ -251,8 +251,14 @@ type TableState struct {
 	OrphanBytes int64
 }
 
-// Tables looks at every table of the lake; for orphans at all its files.
-func (s *Stores) Tables(ctx context.Context, orphans bool) ([]TableState, error) {
+// Look says what Tables looks at besides the newest commits and the files that they name.
+type Look struct {
+	Orphans bool // all files of the lake
+	Offsets bool // where each row came from
+}
+
+// Tables looks at every table of the lake.
+func (s *Stores) Tables(ctx context.Context, look Look) ([]TableState, error) {
 	snap, err := s.ledger.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalogue: %w", err)
@@ -292,7 +298,12 @@ func (s *Stores) Tables(ctx context.Context, orphans bool) ([]TableState, error)
 					return nil, err
 				}
 			}
-			if orphans {
+			if look.Offsets && t.State == "ok" && name != ledger.Logs {
+				if err := s.offsets(ctx, &t); err != nil {
+					return nil, err
+				}
+			}
+			if look.Orphans {
 				if err := s.orphans(ctx, &t); err != nil {
 					return nil, err
 				}
@@ -322,6 +333,42 @@ func (s *Stores) whole(ctx context.Context, t *TableState) error {
 		t.State, t.Note = "differs", fmt.Sprintf("the ledger counted %d rows", booked)
 	}
 	return err
+}
+
+// offsetsTries is how often a moment without a commit is waited for, offsetsPause what lies between.
+const (
+	offsetsTries = 50
+	offsetsPause = 100 * time.Millisecond
+)
+
+// offsets compares where each row of the table came from with what the ledger counted.
+func (s *Stores) offsets(ctx context.Context, t *TableState) error {
+	for range offsetsTries {
+		m, err := batch.MomentOf(ctx, s.ledger, s.lake, t.Name)
+		if err != nil {
+			return err
+		}
+		if m == nil {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(offsetsPause):
+			}
+			continue
+		}
+		rows, err := m.Compare(ctx, s.lake, "offsets-"+uuid.NewString())
+		switch {
+		case fault.CodeOf(err) == "conservation":
+			t.State, t.Note = "differs", err.Error()
+		case err == nil:
+			t.Note = fmt.Sprintf("offsets of %d rows are those counted", rows)
+		default:
+			return err
+		}
+		return nil
+	}
+	t.State, t.Note = "committing", "its offsets were not compared: a commit was under way each time; ask again"
+	return nil
 }
 
 func (s *Stores) orphans(ctx context.Context, t *TableState) error {

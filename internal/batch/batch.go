@@ -44,28 +44,30 @@ type Files interface {
 
 // Metrics of the batch unit.
 type Metrics struct {
-	Records     *prometheus.CounterVec // by stream and what became of them
-	Stages      prometheus.Counter
-	StageTime   prometheus.Histogram
-	StagedBytes prometheus.Counter
-	Commits     *prometheus.CounterVec // by table and kind
-	CommitTime  prometheus.Histogram
-	Head        *prometheus.GaugeVec // commit number by table
+	Records         *prometheus.CounterVec // by stream and what became of them
+	Stages          prometheus.Counter
+	StageTime       prometheus.Histogram
+	StagedBytes     prometheus.Counter
+	Commits         *prometheus.CounterVec // by table and kind
+	CommitTime      prometheus.Histogram
+	Head            *prometheus.GaugeVec // commit number by table
+	OffsetsCompared *prometheus.GaugeVec // when, by table
 }
 
 // NewMetrics builds and registers them.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	times := prometheus.ExponentialBuckets(0.002, 2, 14)
 	m := &Metrics{
-		Records:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pinflow_batch_records_total", Help: "Records sealed, by stream and what became of them."}, []string{"stream", "as"}),
-		Stages:      prometheus.NewCounter(prometheus.CounterOpts{Name: "pinflow_batch_stages_total", Help: "Sealed stages."}),
-		StageTime:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "pinflow_batch_stage_seconds", Help: "Time to write and seal a stage.", Buckets: times}),
-		StagedBytes: prometheus.NewCounter(prometheus.CounterOpts{Name: "pinflow_batch_staged_bytes_total", Help: "Bytes of data files sealed."}),
-		Commits:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pinflow_lake_commits_total", Help: "Commits that landed, by table and kind."}, []string{"table", "kind"}),
-		CommitTime:  prometheus.NewHistogram(prometheus.HistogramOpts{Name: "pinflow_lake_commit_seconds", Help: "Time of a commit, from intent to its end.", Buckets: times}),
-		Head:        prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "pinflow_lake_commit_seq", Help: "Number of a table's newest commit."}, []string{"table"}),
+		Records:         prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pinflow_batch_records_total", Help: "Records sealed, by stream and what became of them."}, []string{"stream", "as"}),
+		Stages:          prometheus.NewCounter(prometheus.CounterOpts{Name: "pinflow_batch_stages_total", Help: "Sealed stages."}),
+		StageTime:       prometheus.NewHistogram(prometheus.HistogramOpts{Name: "pinflow_batch_stage_seconds", Help: "Time to write and seal a stage.", Buckets: times}),
+		StagedBytes:     prometheus.NewCounter(prometheus.CounterOpts{Name: "pinflow_batch_staged_bytes_total", Help: "Bytes of data files sealed."}),
+		Commits:         prometheus.NewCounterVec(prometheus.CounterOpts{Name: "pinflow_lake_commits_total", Help: "Commits that landed, by table and kind."}, []string{"table", "kind"}),
+		CommitTime:      prometheus.NewHistogram(prometheus.HistogramOpts{Name: "pinflow_lake_commit_seconds", Help: "Time of a commit, from intent to its end.", Buckets: times}),
+		Head:            prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "pinflow_lake_commit_seq", Help: "Number of a table's newest commit."}, []string{"table"}),
+		OffsetsCompared: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "pinflow_lake_offsets_compared_timestamp_seconds", Help: "When the offsets of a table's rows were last found to be those that the ledger counted."}, []string{"table"}),
 	}
-	r.MustRegister(m.Records, m.Stages, m.StageTime, m.StagedBytes, m.Commits, m.CommitTime, m.Head)
+	r.MustRegister(m.Records, m.Stages, m.StageTime, m.StagedBytes, m.Commits, m.CommitTime, m.Head, m.OffsetsCompared)
 	return m
 }
 

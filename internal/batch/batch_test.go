@@ -416,6 +416,18 @@ func (m *mortal) Whole(ctx context.Context, table string) error {
 	return m.do("whole "+table, func() error { return m.lk.Whole(ctx, table) })
 }
 
+func (m *mortal) PinFor(ctx context.Context, table, tag string, snapshot int64, most time.Duration) (int64, error) {
+	return m.lk.PinFor(ctx, table, tag, snapshot, most)
+}
+
+func (m *mortal) Unpin(ctx context.Context, table string, tags ...string) error {
+	return m.lk.Unpin(ctx, table, tags...)
+}
+
+func (m *mortal) Extents(ctx context.Context, table string, snapshot int64) (map[span.Key]lake.Extent, error) {
+	return m.lk.Extents(ctx, table, snapshot)
+}
+
 func (m *mortal) Memo(ctx context.Context, in *ledger.Intent) ([]byte, error) {
 	return get(m, "memo", func() ([]byte, error) { return m.DB.Memo(ctx, in) })
 }

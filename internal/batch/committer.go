@@ -36,7 +36,7 @@ type Commits interface {
 	ledger.Jobs
 	Intent(ctx context.Context, lease ledger.Lease, table, kind string, limit int) (*ledger.Intent, error)
 	CloseIntent(ctx context.Context, lease ledger.Lease, in *ledger.Intent, snapshot int64) error
-	LastIntent(ctx context.Context, table string) (*ledger.Intent, error)
+	OffsetsLedger
 	Memo(ctx context.Context, in *ledger.Intent) ([]byte, error)
 	FilePaths(ctx context.Context, table string) ([]string, error)
 	ClosedLogs(ctx context.Context, in *ledger.Intent) ([]ledger.ClosedLog, error)
@@ -51,7 +51,7 @@ type Commits interface {
 // that it has not landed, fault.Ambiguous that nobody knows.
 type Tables interface {
 	EnsureTable(ctx context.Context, t lake.Table) error
-	Head(ctx context.Context, table string) (lake.Head, error)
+	OffsetsLake
 	Missing(ctx context.Context, t lake.Table) ([]lake.Column, error)
 	Commit(ctx context.Context, in *ledger.Intent) (lake.Landed, error) // append and skip
 	Evolve(ctx context.Context, in *ledger.Intent, t lake.Table) (lake.Landed, error)
@@ -92,6 +92,7 @@ type Committer struct {
 	leases  map[string]*held
 	swept   time.Time
 	work    *rewriter
+	offsets *offsets
 	said    fault.Repeats
 	ending  bool // only what is sealed is committed, the rest can wait
 }
@@ -146,7 +147,7 @@ func NewCommitter(cfg CommitterConfig, log *slog.Logger, m *Metrics, led Commits
 	}
 	return &Committer{
 		cfg: cfg, log: log, m: m, led: led, lake: tables, now: time.Now, leases: map[string]*held{},
-		work: newRewriter(tables, cfg.Shape, cfg.GiveWay),
+		work: newRewriter(tables, cfg.Shape, cfg.GiveWay), offsets: newOffsets(),
 	}, nil
 }
 
@@ -154,6 +155,7 @@ func NewCommitter(cfg CommitterConfig, log *slog.Logger, m *Metrics, led Commits
 func (c *Committer) Run(ctx context.Context) error {
 	err := c.rounds(ctx)
 	c.work.stop()
+	c.offsets.end()
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.DrainBudget)
 	defer cancel()
 	if c.ending = true; err == nil {
@@ -188,6 +190,9 @@ func (c *Committer) rounds(ctx context.Context) error {
 // logged; anything else ends the committer.
 func (c *Committer) round(ctx context.Context) error {
 	if err := c.passable(c.work.collect(), "compaction"); err != nil {
+		return err
+	}
+	if err := c.passable(c.collectOffsets(), "offsets"); err != nil {
 		return err
 	}
 	if err := c.passable(c.reload(ctx), "catalogue"); err != nil {
@@ -318,6 +323,9 @@ func (c *Committer) keep(ctx context.Context, lease ledger.Lease, t *kept) error
 		}
 	}
 	if err := c.check(ctx, t); err != nil {
+		return err
+	}
+	if err := c.compareOffsets(ctx, t.Name); err != nil {
 		return err
 	}
 	if err := c.shape(ctx, lease, t); err != nil {

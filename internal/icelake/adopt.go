@@ -50,25 +50,12 @@ type Offsets struct {
 // CountOffsets reads where the rows of a table came from. Those of partitions that at does not name are beyond.
 func (l *Lake) CountOffsets(ctx context.Context, name string, at span.Vector) (*Offsets, error) {
 	o := &Offsets{Below: map[span.Key]int64{}, Beyond: map[span.Key]int64{}}
-	columns := []string{event.ColumnLog, event.ColumnPartition, event.ColumnOffset}
-	_, err := l.Scan(ctx, lake.Selection{Table: name, Columns: columns}, func(b *lake.Block) error {
-		var cols [3][]int64
-		for i, c := range columns {
-			j := b.Index(c)
-			if j < 0 {
-				return fmt.Errorf("table %s has no column %s", name, c)
-			}
-			cols[i] = b.Cols[j].Flat().Ints
+	err := l.origins(ctx, lake.Selection{Table: name}, func(k span.Key, offset int64) {
+		if end, ok := at[k]; ok && offset < end {
+			o.Below[k]++
+		} else {
+			o.Beyond[k]++
 		}
-		for i := range b.N {
-			k := span.Key{Log: span.Log(cols[0][i]), Partition: int32(cols[1][i])}
-			if end, ok := at[k]; ok && cols[2][i] < end {
-				o.Below[k]++
-			} else {
-				o.Beyond[k]++
-			}
-		}
-		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("counting the rows of table %s: %w", name, err)

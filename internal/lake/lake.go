@@ -142,6 +142,12 @@ func Mismatch(table string, h Head, last *ledger.Intent) error {
 		WithAdvice("restore log, ledger and lake from one backup, or take the ledger away (an empty database, or no file) and build it from the lake with: pinflow lake adopt; nothing was written")
 }
 
+// Extent is what a table holds of a partition of a log.
+type Extent struct {
+	Rows        int64
+	Least, Most int64 // offset of a row
+}
+
 // Landed says what a commit did, read from the manifests that it wrote.
 type Landed struct {
 	Snapshot int64 // 0: the commit made none

@@ -337,6 +337,15 @@ type Commits interface {
 	// Booked returns how many rows a table has by the counts of the batch unit, as long as no intent of it is open:
 	// those of sealed stages that are not committed to it are left out. Of table logs: the closed logs that it got.
 	Booked(ctx context.Context, table string) (int64, error)
+	// BookedOffsets returns the same of a stream's table or of dead_letters by partition, together with the offsets
+	// that the batch unit has read.
+	BookedOffsets(ctx context.Context, table string) (map[span.Key]BookedOffsets, error)
+}
+
+// BookedOffsets are the rows that a table has of a partition, all with offsets in [From, To).
+type BookedOffsets struct {
+	Rows     int64
+	From, To int64
 }
 
 // Intent is commit n of a table.

@@ -304,3 +304,32 @@ func (d *DB) Booked(ctx context.Context, table string) (rows int64, err error) {
 	})
 	return rows, err
 }
+
+// BookedOffsets implements ledger.Commits. One statement sees one moment.
+func (d *DB) BookedOffsets(ctx context.Context, table string) (map[span.Key]ledger.BookedOffsets, error) {
+	of, which, args := "n_rows", " AND l.stream = ?", []any{table, table}
+	if table == ledger.DeadLetters {
+		of, which, args = "dead", "", args[:1]
+	}
+	all := map[span.Key]ledger.BookedOffsets{}
+	err := d.read(ctx, func(x *tx) error {
+		return x.each(ctx, func(r *sql.Rows) error {
+			var k span.Key
+			var b ledger.BookedOffsets
+			err := r.Scan(&k.Log, &k.Partition, &b.Rows, &b.From, &b.To)
+			all[k] = b
+			return err
+		}, `SELECT c.log_id, c.part, CAST(c.`+of+` - coalesce(w.waiting, 0) AS BIGINT), coalesce(p.start_offset, 0), o.next_offset
+		    FROM counts c JOIN logs l ON l.id = c.log_id
+		    JOIN partitions p ON p.log_id = c.log_id AND p.part = c.part
+		    JOIN positions o ON o.log_id = c.log_id AND o.part = c.part AND o.unit = 'batch'
+		    LEFT JOIN (SELECT m.log_id, m.part, sum(m.`+of+`) AS waiting FROM stage_moves m WHERE EXISTS
+		      (SELECT 1 FROM lake_files f WHERE f.write_id = m.write_id AND f.table_name = ? AND f.committed = 0)
+		      GROUP BY m.log_id, m.part) w ON w.log_id = c.log_id AND w.part = c.part
+		    WHERE c.unit = 'batch'`+which, args...)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("counting the offsets of table %s: %w", table, err)
+	}
+	return all, nil
+}

@@ -76,11 +76,21 @@ func deadLettersFirst(_ *testing.T, w *world) {
 	w.stage(k, &b, 5, 2)
 	w.stage(d, &bd, 0, 4)
 	booked := func(rows, dead int64) {
+		w.Helper()
+		for table, n := range map[string]int64{stream: rows, ledger.DeadLetters: dead} {
+			sum := int64(0)
+			for _, b := range must(w.l.BookedOffsets(w.ctx, table))(w) {
+				sum += b.Rows
+			}
+			w.same(n, sum)
+		}
 		w.same([]int64{rows, dead}, []int64{must(w.l.Booked(w.ctx, stream))(w), must(w.l.Booked(w.ctx, ledger.DeadLetters))(w)})
 	}
 	booked(0, 0)
 	w.same([]string{"pin/1.parquet"}, paths(w.commit(stream)))
 	booked(10, 0)
+	w.same(ledger.BookedOffsets{Rows: 10, To: 20}, must(w.l.BookedOffsets(w.ctx, stream))(w)[k])
+	w.same(map[span.Key]ledger.BookedOffsets{k: {To: 20}, d: {To: 4}}, must(w.l.BookedOffsets(w.ctx, ledger.DeadLetters))(w))
 	w.same(span.Vector{k: 10, d: 0}, must(w.l.LakeVector(w.ctx))(w))
 	if in := w.commit(stream); in != nil {
 		w.Fatalf("rows before their dead letters: %+v", in)
