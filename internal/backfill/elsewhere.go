@@ -20,6 +20,7 @@ import (
 type Engine interface {
 	// Fold shows the states of a job's rows to fn, block by block, and tells how many rows they are of. No block is
 	// shown before all are made, so a Fold that failed before is one that can be repeated. It ends with ctx.
+	// fault.Config: the engine cannot be had here, and the job was not begun.
 	Fold(ctx context.Context, job history.Job, fn func(*fold.States) error) (rows int64, err error)
 	// Rest says that there is no work now.
 	Rest()
@@ -30,12 +31,15 @@ type Engine interface {
 // holdEvery is how often a worker looks whether it still has the day that an engine works on.
 const holdEvery = 2 * time.Second
 
+// errNoEngine: this worker cannot have the engine; another may.
+var errNoEngine = errors.New("the engine cannot be had")
+
 // errPaused: somebody paused the back-fill. Another engine's day would go on for long.
 var errPaused = errors.New("the back-fill was paused")
 
-// engines are those that the worker has.
+// engines are those that the worker has, as far as it knows.
 func (w *Worker) engines() []string {
-	if w.cfg.Spark == nil {
+	if w.cfg.Spark == nil || time.Now().Before(w.without) {
 		return []string{ledger.EngineKernel}
 	}
 	return []string{ledger.EngineKernel, ledger.EngineSpark}
@@ -135,6 +139,10 @@ func (d *day) ask(ctx context.Context, job history.Job) error {
 	if why := context.Cause(work); err != nil && why != nil && !errors.Is(why, context.Canceled) {
 		return why
 	}
+	if fault.Is(err, fault.Config) {
+		return fmt.Errorf("%w by worker %s: %w", errNoEngine, d.w.cfg.Owner, err)
+	}
+	d.w.lacks = 0
 	d.away += rows
 	d.w.m.Rows.Add(float64(rows))
 	d.renewed, d.worked = time.Now(), time.Now()

@@ -211,7 +211,62 @@ func TestAnotherEngineIsStopped(t *testing.T) {
 	w.ok(errors.Join(<-done, <-done))
 }
 
-// What only the kernel can do fails with the reason, and a worker without the engine leaves its days alone.
+// A worker that cannot have the engine leaves its days to one that can, and says what it lacks; no day loses a try.
+func TestAnotherEngineIsMissing(t *testing.T) {
+	w, _ := newSparkWorld(t)
+	here := &elsewhere{w: w, cut: 2600, does: func(context.Context) error {
+		return fault.New(fault.Config, "no_spark", "there is no spark-submit").WithAdvice("install it")
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 3)
+	cfg := backfill.Config{Owner: "bare", Every: time.Millisecond, Spark: here}
+	m, err := backfill.NewManager(cfg, quiet(), w.led, w.lake)
+	w.ok(err)
+	metrics := backfill.NewMetrics(prometheus.NewRegistry())
+	bare, err := backfill.NewWorker(cfg, quiet(), metrics, w.led, w.lake)
+	w.ok(err)
+	cfg.Owner, cfg.Spark = "fit", w.spark
+	fit, err := backfill.NewWorker(cfg, quiet(), metrics, w.led, w.lake)
+	w.ok(err)
+	get := func() ledger.Backfill {
+		t.Helper()
+		all, err := w.led.Backfills(ctx, 1)
+		w.ok(err)
+		return all[0]
+	}
+	for _, run := range []func(context.Context) error{m.Run, bare.Run} {
+		go func() { done <- run(ctx) }()
+	}
+	b := get()
+	for b.Trouble == "" || b.Tasks[ledger.Running] > 0 {
+		b = get()
+	}
+	if !strings.Contains(b.Trouble, "by worker bare: there is no spark-submit: install it") || b.Waiting != 0 || b.Tasks[ledger.Failed] != 0 {
+		t.Errorf("%+v", b)
+	}
+	go func() { done <- fit.Run(ctx) }()
+	for b = get(); b.State != ledger.Done; b = get() {
+		if b.State == ledger.Failed {
+			t.Fatalf("%+v", b)
+		}
+	}
+	tasks, err := w.led.BackfillTasks(ctx, 1)
+	w.ok(err)
+	for _, x := range tasks {
+		if x.Holder != "fit" || x.Tries != 1 {
+			t.Errorf("%+v", x)
+		}
+	}
+	cancel()
+	w.ok(errors.Join(<-done, <-done, <-done))
+	got, _ := w.stored()
+	if diff := cmp.Diff(w.below(2600, time.Time{}), got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+}
+
+// What only the kernel can do fails with the reason, once, and a worker without the engine leaves its days alone.
 func TestAnotherEngineRefuses(t *testing.T) {
 	w := newWorld(t, testbed.Seed(t))
 	w.fill(w.schema(1, stream()), 100, 1)
@@ -233,7 +288,7 @@ func TestAnotherEngineRefuses(t *testing.T) {
 	for _, run := range []func(context.Context) error{m.Run, without.Run, with.Run} {
 		go func() { done <- run(ctx) }()
 	}
-	for b := (ledger.Backfill{}); b.Waiting == 0 || b.Waiting < b.Tasks[ledger.Queued]+b.Tasks[ledger.Running]; {
+	for b := (ledger.Backfill{}); b.State != ledger.Failed; {
 		all, err := w.led.Backfills(ctx, 1)
 		w.ok(err)
 		b = all[0]
@@ -241,7 +296,7 @@ func TestAnotherEngineRefuses(t *testing.T) {
 	tasks, err := w.led.BackfillTasks(ctx, 1)
 	w.ok(err)
 	for _, x := range tasks {
-		if x.Holder != "w" || !strings.Contains(x.Error, "only the kernel has") || !strings.Contains(x.Error, "scores") {
+		if x.Holder != "w" || x.State != ledger.Failed || x.Tries != 1 || !strings.Contains(x.Error, "only the kernel has") || !strings.Contains(x.Error, "scores") {
 			t.Errorf("%+v", x)
 		}
 	}

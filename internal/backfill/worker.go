@@ -50,6 +50,9 @@ type Worker struct {
 	lake  Lake
 	codec *segment.Codec
 	waits string // what it gave way to last
+
+	lacks   int       // how often in a row the other engine could not be had
+	without time.Time // until when its days are left to others for that
 }
 
 // NewWorker checks cfg and returns a worker that has started nothing. Its name has to be its own among
@@ -108,21 +111,35 @@ func (w *Worker) next(ctx context.Context) (bool, error) {
 		w.log.Info("let go of a day", "view", t.View, "day", t.Day, "cause", err)
 		return false, nil
 	}
-	cause, wait := err.Error(), w.backOff(t.Tries)
-	if ctx.Err() != nil || errors.Is(err, errPaused) {
-		cause, wait = "", 0
-		w.log.Info("gave a day back", "view", t.View, "day", t.Day, "cause", err)
-	} else {
-		w.m.Tasks.WithLabelValues("failed").Inc()
-		again := "in " + wait.Round(time.Second).String()
-		if t.Tries >= ledger.MaxTries {
-			again = "when somebody says retry"
-		}
-		w.log.Warn("filling in a day failed", "view", t.View, "day", t.Day, "try", t.Tries, "again", again, "error", err)
-	}
+	why := w.undone(ctx, t, err)
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	return false, w.store.ReturnTask(last, *t, cause, wait)
+	return false, w.store.ReturnTask(last, *t, why)
+}
+
+// undone is how a day is given back that ended with err.
+func (w *Worker) undone(ctx context.Context, t *ledger.TaskLease, err error) ledger.TaskReturn {
+	log := w.log.With("view", t.View, "day", t.Day)
+	switch {
+	case ctx.Err() != nil, errors.Is(err, errPaused):
+		log.Info("gave a day back", "cause", err)
+		return ledger.TaskReturn{}
+	case errors.Is(err, errNoEngine):
+		w.lacks++
+		wait := w.backOff(w.lacks)
+		w.without = time.Now().Add(wait)
+		w.m.Tasks.WithLabelValues("no_engine").Inc()
+		log.Warn("days are left to workers that have the engine", "engine", t.Engine, "again", "in "+wait.Round(time.Second).String(), "error", err)
+		return ledger.TaskReturn{Cause: err.Error(), Untried: true}
+	}
+	w.m.Tasks.WithLabelValues("failed").Inc()
+	why := ledger.TaskReturn{Cause: err.Error(), Wait: w.backOff(t.Tries), Final: fault.Is(err, fault.Record)}
+	again := "in " + why.Wait.Round(time.Second).String()
+	if why.Final || t.Tries >= ledger.MaxTries {
+		again = "when somebody says retry"
+	}
+	log.Warn("filling in a day failed", "try", t.Tries, "again", again, "error", err)
+	return why
 }
 
 // backOff is how long a day is left alone after a try that failed: longer each time, and not as long for all

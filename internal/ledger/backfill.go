@@ -95,6 +95,15 @@ type TaskLease struct {
 	Log     span.Log
 }
 
+// TaskReturn says why a task is given back. With a cause it was a try that failed, the last one of MaxTries makes the
+// task failed; zero: the worker was told to stop, and it was no try.
+type TaskReturn struct {
+	Cause   string
+	Wait    time.Duration // it is left alone for so long after a try
+	Untried bool          // the cause is the worker's, not the task's: no try, and others may have it at once
+	Final   bool          // no other try can do better: the task is failed
+}
+
 // TaskSeal makes a task done.
 type TaskSeal struct {
 	Lease    TaskLease
@@ -176,9 +185,8 @@ type Tasks interface {
 	// RenewTask prolongs the lease and notes how many rows are folded so far. Lost: somebody else has it, or it
 	// was cancelled.
 	RenewTask(ctx context.Context, t TaskLease, ttl time.Duration) error
-	// ReturnTask gives it back: with a cause it was a try that failed, and it is left alone for so long; without
-	// one it was none.
-	ReturnTask(ctx context.Context, t TaskLease, cause string, wait time.Duration) error
+	// ReturnTask gives it back undone.
+	ReturnTask(ctx context.Context, t TaskLease, why TaskReturn) error
 	// OpenTask begins a write for the task, which the sweeper leaves alone as long as the lease lives.
 	OpenTask(ctx context.Context, t TaskLease) (int64, error)
 	// SealTask seals the write and marks the task done, in one transaction.

@@ -44,7 +44,7 @@ func New(cfg Config, log *slog.Logger, staging Staging) *Engine {
 }
 
 // Fold has Spark do a job, shows the states to fn, block by block, and tells how many rows they are of. When ctx ends
-// Spark is ended, too. fault.Transient spark_failed has Spark's reason; fault.Config no_spark: it cannot be run.
+// Spark is ended, too. fault.Transient spark_failed has Spark's reason; fault.Config no_spark: it did not start.
 func (e *Engine) Fold(ctx context.Context, job history.Job, fn func(*fold.States) error) (rows int64, err error) {
 	if len(job.Files) == 0 || len(job.Statements) == 0 {
 		return 0, nil
@@ -88,8 +88,13 @@ func (e *Engine) run(ctx context.Context, a ask, progress func(done, all int)) (
 		e.Close()
 	}
 	if e.session == nil {
-		if e.session, err = start(ctx, e.cfg, e.log); err != nil {
+		e.session, err = start(ctx, e.cfg, e.log)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil || fault.CodeOf(err) == "no_spark":
 			return m, err
+		default: // a master that is away, a Java that is missing: that is no fault of the job
+			return m, fault.New(fault.Config, "no_spark", "starting Spark by %s, master %s: %w", e.cfg.Submit, e.cfg.Master, err)
 		}
 	}
 	told := time.Now()

@@ -222,17 +222,18 @@ func job(c *metric.Compiled) history.Job {
 	}
 }
 
-// A command that is not there, one that ends with an exception and one that says nothing are told apart.
+// A command that is not there, one that ends with an exception and one that says nothing are told apart; none is the
+// job's fault.
 func TestSparkThatDoesNotStart(t *testing.T) {
 	c := view(t)
 	for name, tc := range map[string]struct {
-		cfg        Config
-		code, says string
+		cfg  Config
+		says string
 	}{
-		"not there": {Config{Submit: filepath.Join(t.TempDir(), "no-spark")}, "no_spark", "backfill.spark.submit"},
-		"exception": {script(t, "echo 'some log'; echo 'Exception in thread main: System memory must be at least 4' >&2; echo '  at org.apache' >&2; exit 1\n"), "spark_failed", "ended: Exception in thread main: System memory must be at least 4"},
-		"no words":  {script(t, "exit 1\n"), "spark_failed", "it printed nothing"},
-		"other":     {script(t, "echo one; echo two\n"), "spark_failed", "one; two"},
+		"not there": {Config{Submit: filepath.Join(t.TempDir(), "no-spark")}, "backfill.spark.submit"},
+		"exception": {script(t, "echo 'some log'; echo 'Exception in thread main: System memory must be at least 4' >&2; echo '  at org.apache' >&2; exit 1\n"), "ended: Exception in thread main: System memory must be at least 4"},
+		"no words":  {script(t, "exit 1\n"), "it printed nothing"},
+		"other":     {script(t, "echo one; echo two\n"), "one; two"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -244,7 +245,7 @@ func TestSparkThatDoesNotStart(t *testing.T) {
 			e, j := New(tc.cfg, slog.New(slog.DiscardHandler), shelf{dir}), job(c)
 			j.Before = []string{"task-1-0"}
 			_, err := e.Fold(t.Context(), j, func(*fold.States) error { return nil })
-			if fault.CodeOf(err) != tc.code || !strings.Contains(err.Error(), tc.says) {
+			if !fault.Is(err, fault.Config) || fault.CodeOf(err) != "no_spark" || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("%v", err)
 			}
 			if left, err := os.ReadDir(dir); err != nil || len(left) != 1 || left[0].Name() != "task-2-1" {

@@ -129,21 +129,25 @@ func (x *tx) setTask(ctx context.Context, t *ledger.TaskLease, set string, args 
 }
 
 // ReturnTask implements ledger.Tasks.
-func (d *DB) ReturnTask(ctx context.Context, t ledger.TaskLease, cause string, wait time.Duration) error {
+func (d *DB) ReturnTask(ctx context.Context, t ledger.TaskLease, why ledger.TaskReturn) error {
+	const untried = "state = 'queued', tries = tries - 1, n_rows = 0, expires = NULL, not_before = NULL"
 	err := d.write(ctx, noLock, func(x *tx) error {
-		if cause == "" {
-			return x.setTask(ctx, &t, "state = 'queued', tries = tries - 1, n_rows = 0, expires = NULL, not_before = NULL")
+		if why.Cause == "" {
+			return x.setTask(ctx, &t, untried)
 		}
 		now, err := x.now(ctx)
 		if err != nil {
 			return err
 		}
+		if why.Untried {
+			return x.setTask(ctx, &t, untried+", error = ?, failed_at = ?", []byte(why.Cause), now)
+		}
 		state := ledger.Queued
-		if t.Tries >= ledger.MaxTries {
+		if why.Final || t.Tries >= ledger.MaxTries {
 			state = ledger.Failed
 		}
 		return x.setTask(ctx, &t, "state = ?, error = ?, failed_at = ?, not_before = ?, n_rows = 0, expires = NULL",
-			state, []byte(cause), now, now+wait.Microseconds())
+			state, []byte(why.Cause), now, now+why.Wait.Microseconds())
 	})
 	if err != nil {
 		return fmt.Errorf("returning task %d: %w", t.ID, err)

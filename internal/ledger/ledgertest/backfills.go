@@ -166,7 +166,7 @@ func leasedTwice(_ *testing.T, w *world) {
 	w.same([]int64{5, 6}, w.bucketsOf(b.Version))
 	w.fails(w.sealTask(fast, 1), fault.Lost, "task_lost")
 	w.fails(w.sealTask(again, 1), fault.Lost, "task_lost")
-	w.fails(w.l.ReturnTask(w.ctx, slow, "late", 0), fault.Lost, "task_lost")
+	w.fails(w.l.ReturnTask(w.ctx, slow, ledger.TaskReturn{Cause: "late"}), fault.Lost, "task_lost")
 	_, err := w.l.OpenTask(w.ctx, slow)
 	w.fails(err, fault.Lost, "task_lost")
 	w.same([]int64{5, 6}, w.bucketsOf(b.Version))
@@ -260,11 +260,11 @@ func failedTasks(_ *testing.T, w *world) {
 	b := w.history("h2")
 	w.listDays(b.ID, "2026-01-01", "2026-01-02")
 	t := w.task("a", time.Hour)
-	w.ok(w.l.ReturnTask(w.ctx, t, "", time.Hour)) // it was told to stop
+	w.ok(w.l.ReturnTask(w.ctx, t, ledger.TaskReturn{Wait: time.Hour})) // it was told to stop
 	for range ledger.MaxTries {
 		t = w.task("a", time.Hour)
 		w.same("2026-01-02", t.Day)
-		w.ok(w.l.ReturnTask(w.ctx, t, "no disk", 0))
+		w.ok(w.l.ReturnTask(w.ctx, t, ledger.TaskReturn{Cause: "no disk"}))
 	}
 	t = w.task("a", time.Hour)
 	w.same("2026-01-01", t.Day)
@@ -287,6 +287,29 @@ func failedTasks(_ *testing.T, w *world) {
 	w.same(true, must(w.l.Finish(w.ctx, b.ID))(w))
 }
 
+// What the worker lacks is no try of the task, and others have it at once; what no try can do better fails at once.
+func returnedTasks(_ *testing.T, w *world) {
+	b := w.historyBy("h2", ledger.EngineSpark)
+	w.listDays(b.ID, "2026-01-01", "2026-01-02")
+	for range ledger.MaxTries + 1 {
+		t := w.task("a", time.Hour)
+		w.same([]any{"2026-01-02", 1}, []any{t.Day, t.Tries})
+		w.ok(w.l.ReturnTask(w.ctx, t, ledger.TaskReturn{Cause: "a has no engine", Wait: time.Hour, Untried: true}))
+	}
+	b = w.backfill(b.ID)
+	w.same([]any{"2026-01-02: a has no engine", int64(2), int64(0)}, []any{b.Trouble, b.Tasks[ledger.Queued], b.Waiting})
+	w.ok(w.sealTask(w.task("b", time.Hour), 1))
+	w.same("", w.backfill(b.ID).Trouble)
+	t := w.task("b", time.Hour)
+	w.ok(w.l.ReturnTask(w.ctx, t, ledger.TaskReturn{Cause: "never", Wait: time.Hour, Final: true}))
+	w.fails(w.l.ReturnTask(w.ctx, t, ledger.TaskReturn{Cause: "again", Untried: true}), fault.Lost, "task_lost")
+	w.same(false, must(w.l.Finish(w.ctx, b.ID))(w))
+	b = w.backfill(b.ID)
+	w.same([]any{ledger.Failed, "2026-01-01: never", int64(1), int64(1)}, []any{b.State, b.Trouble, b.Tasks[ledger.Failed], b.Tasks[ledger.Done]})
+	w.ok(w.l.Steer(w.ctx, b.ID, ledger.Retry))
+	w.same(1, w.task("b", time.Hour).Tries)
+}
+
 // Those that gave up are listed as all are, and no longer when somebody has acted: said retry, or replaced their version.
 func failedBackfills(_ *testing.T, w *world) {
 	failed := func() []ledger.Backfill { return must(w.l.FailedBackfills(w.ctx))(w) }
@@ -295,7 +318,7 @@ func failedBackfills(_ *testing.T, w *world) {
 		for range ledger.MaxTries {
 			t := w.task("a", time.Hour)
 			w.same(id, t.Backfill)
-			w.ok(w.l.ReturnTask(w.ctx, t, why, 0))
+			w.ok(w.l.ReturnTask(w.ctx, t, ledger.TaskReturn{Cause: why}))
 		}
 		w.same(false, must(w.l.Finish(w.ctx, id))(w))
 	}
@@ -337,7 +360,7 @@ func waitingTasks(_ *testing.T, w *world) {
 	fail := func(cause string) ledger.TaskLease {
 		w.Helper()
 		t := w.task("a", time.Hour)
-		w.ok(w.l.ReturnTask(w.ctx, t, cause, time.Hour))
+		w.ok(w.l.ReturnTask(w.ctx, t, ledger.TaskReturn{Cause: cause, Wait: time.Hour}))
 		return t
 	}
 	w.same([]any{"2026-01-02", 1}, func() []any { t := fail("no disk"); return []any{t.Day, t.Tries} }())
@@ -377,10 +400,10 @@ func waitingTasks(_ *testing.T, w *world) {
 
 	b = w.history("h3")
 	w.listDays(b.ID, "2026-01-01")
-	w.ok(w.l.ReturnTask(w.ctx, w.task("a", time.Hour), "slow", -time.Second))
+	w.ok(w.l.ReturnTask(w.ctx, w.task("a", time.Hour), ledger.TaskReturn{Cause: "slow", Wait: -time.Second}))
 	t := w.task("a", time.Hour) // the wait is over
 	w.same(2, t.Tries)
-	w.ok(w.l.ReturnTask(w.ctx, t, "", time.Hour))
+	w.ok(w.l.ReturnTask(w.ctx, t, ledger.TaskReturn{Wait: time.Hour}))
 	w.same(2, w.task("a", time.Hour).Tries) // told to stop: that was no failure
 }
 

@@ -71,6 +71,7 @@ var suite = []struct {
 	{"M4_sweep_spares_a_leased_task", sweepSparesTask},
 	{"M4_failed_tasks_are_retried", failedTasks},
 	{"M4_failed_tasks_wait", waitingTasks},
+	{"M4_returned_tasks", returnedTasks},
 	{"M4_failed_backfills_are_listed", failedBackfills},
 	{"M4_steer_backfills", steerBackfills},
 	{"M5_rollback_and_standby", rollbackStandby},
