@@ -1,6 +1,7 @@
 package kafkalog
 
 import (
+	"math/bits"
 	"slices"
 	"sync"
 
@@ -24,8 +25,8 @@ var (
 
 // Most that lies idle: about two answers of the broker, unpacked.
 const (
-	spareBytes   = 48 << 20
-	spareRecords = 64 << 10
+	spareBytes   = 24 << 20
+	spareRecords = 32 << 10
 )
 
 func newPool() *pool {
@@ -41,7 +42,7 @@ func (p *pool) GetDecompressBytes(packed []byte, _ kgo.CompressionCodecType) []b
 	if b := p.bytes.atLeast(n); b != nil {
 		return b
 	}
-	return make([]byte, 0, n)
+	return make([]byte, 0, min(room(n), maxInflatedBatch))
 }
 
 // OnFetchBatchRead learns how well batches are packed.
@@ -57,7 +58,7 @@ func (p *pool) OnFetchBatchRead(_ kgo.BrokerMetadata, _ string, _ int32, m kgo.F
 func (p *pool) PutDecompressBytes(b []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.bytes.put(b)
+	p.bytes.add(b)
 }
 
 func (p *pool) GetRecords(n int) []kgo.Record {
@@ -66,42 +67,60 @@ func (p *pool) GetRecords(n int) []kgo.Record {
 	if r := p.records.atLeast(n); r != nil {
 		return r
 	}
-	return make([]kgo.Record, 0, n)
+	return make([]kgo.Record, 0, room(n))
 }
 
 func (p *pool) PutRecords(r []kgo.Record) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.records.put(r)
+	p.records.add(r)
 }
 
-// spares are idle slices in order of their capacity.
+// spares are idle slices in order of their capacity. Those of one size stand in for each other, so what they
+// are given for is rounded up (see room), and one much larger than what is asked for stays idle: small batches
+// would hold it for as long as their records are in hand.
 type spares[T any] struct {
 	idle [][]T
+	put  []uint64 // when each was put back, by count
+	puts uint64
 	held int // the sum of their capacities
 	most int
 }
 
-func (s *spares[T]) put(b []T) {
-	at, _ := slices.BinarySearchFunc(s.idle, cap(b), func(have []T, n int) int { return cap(have) - n })
-	s.idle = slices.Insert(s.idle, at, b[:0])
+// room is n rounded up by at most a fourth.
+func room(n int) int {
+	step := 1 << max(0, bits.Len(uint(n))-3)
+	return (n + step - 1) / step * step
+}
+
+// add takes a slice back. What has been idle for longest goes when there is too much of it.
+func (s *spares[T]) add(b []T) {
+	at := s.from(cap(b))
+	s.idle, s.put = slices.Insert(s.idle, at, b[:0]), slices.Insert(s.put, at, s.puts)
+	s.puts++
 	for s.held += cap(b); s.held > s.most; {
-		s.take(0)
+		s.take(slices.Index(s.put, slices.Min(s.put)))
 	}
 }
 
-// atLeast is the smallest of capacity n or more; nil: there is none.
+// atLeast is the smallest of capacity n or more, but less than twice as much as it takes; nil: there is none.
 func (s *spares[T]) atLeast(n int) []T {
-	at, _ := slices.BinarySearchFunc(s.idle, n, func(have []T, n int) int { return cap(have) - n })
-	if at == len(s.idle) {
+	at := s.from(n)
+	if at == len(s.idle) || cap(s.idle[at]) > 2*room(n) {
 		return nil
 	}
 	return s.take(at)
 }
 
+// from is where those of capacity n or more begin.
+func (s *spares[T]) from(n int) int {
+	at, _ := slices.BinarySearchFunc(s.idle, n, func(have []T, n int) int { return cap(have) - n })
+	return at
+}
+
 func (s *spares[T]) take(at int) []T {
 	b := s.idle[at]
-	s.idle = slices.Delete(s.idle, at, at+1)
+	s.idle, s.put = slices.Delete(s.idle, at, at+1), slices.Delete(s.put, at, at+1)
 	s.held -= cap(b)
 	return b
 }
