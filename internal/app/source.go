@@ -38,7 +38,7 @@ func (s *source) Poll(ctx context.Context, most int) ([]intake.Fetch, error) {
 	polled, err := s.consumer.Poll(ctx, most)
 	out := make([]intake.Fetch, len(polled))
 	for i, f := range polled {
-		out[i] = intake.Fetch{TP: intake.TP(f.TP), From: f.From, To: f.To, Records: f.Records}
+		out[i] = intake.Fetch{TP: intake.TP(f.TP), From: f.From, To: f.To, End: f.End, Records: f.Records}
 	}
 	return out, err
 }

@@ -89,7 +89,7 @@ func (p *parts) batchUnit(readers, jobs stage) (stage, stage, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	committer, err := batch.NewCommitter(batch.CommitterConfig{Owner: p.owner(), Every: p.cfg.CommitEvery, GiveWay: p.pressure.Reason}, p.log.With("job", "committer"), m, p.ledger, p.lake)
+	committer, err := batch.NewCommitter(batch.CommitterConfig{Owner: p.owner(), Every: p.cfg.CommitEvery, GiveWay: p.pressure.Reason, Behind: b.Behind}, p.log.With("job", "committer"), m, p.ledger, p.lake)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -83,6 +83,13 @@ func New(cfg Config, log *slog.Logger, m *Metrics, store Store, files Files, ope
 	return &Unit{intake.New(intake.Config{Unit: ledger.Batch, Owner: cfg.Owner, EpochEvery: cfg.WatchEvery, DrainBudget: cfg.DrainBudget}, log, store, open, s)}, nil
 }
 
+// behindBy is how many waiting records make the unit one that is behind: more than arrive while it seals a
+// stage, at any rate that it can follow.
+const behindBy = 200_000
+
+// Behind tells whether the unit has much to catch up on. Anybody may ask.
+func (u *Unit) Behind() bool { return u.in.Behind() >= behindBy }
+
 // Run stages until ctx ends, then seals what it holds. A partition that was taken over by another
 // process is dropped, a record that cannot be read becomes a dead letter, anything else ends Run.
 func (u *Unit) Run(ctx context.Context) error {

@@ -27,6 +27,9 @@ type CommitterConfig struct {
 	Shape       lake.Shape     // of tables; zero: small files of a day are merged by eights up to 16 MiB
 	// GiveWay says why merging files has to wait now, "" if it has not to. nil: never.
 	GiveWay func(ctx context.Context) string
+	// Behind tells whether this process's reader has much to catch up on: merging then waits for many more
+	// files. nil: never.
+	Behind func() bool
 }
 
 // Commits is the part of the ledger that the committer needs.
@@ -136,6 +139,9 @@ func NewCommitter(cfg CommitterConfig, log *slog.Logger, m *Metrics, led Commits
 	if cfg.GiveWay == nil {
 		cfg.GiveWay = func(context.Context) string { return "" }
 	}
+	if cfg.Behind == nil {
+		cfg.Behind = func() bool { return false }
+	}
 	if cfg.ExpireEvery == 0 {
 		cfg.ExpireEvery = 100
 	}
@@ -147,7 +153,7 @@ func NewCommitter(cfg CommitterConfig, log *slog.Logger, m *Metrics, led Commits
 	}
 	return &Committer{
 		cfg: cfg, log: log, m: m, led: led, lake: tables, now: time.Now, leases: map[string]*held{},
-		work: newRewriter(tables, cfg.Shape, cfg.GiveWay), offsets: newOffsets(),
+		work: newRewriter(tables, cfg.Shape, cfg.GiveWay, cfg.Behind), offsets: newOffsets(),
 	}, nil
 }
 
@@ -335,8 +341,12 @@ func (c *Committer) keep(ctx context.Context, lease ledger.Lease, t *kept) error
 		return err
 	}
 	in, err := c.led.Intent(ctx, lease, t.Name, t.adds(), maxFiles)
-	if err != nil || in == nil {
+	if err != nil {
 		return err
+	}
+	if in == nil {
+		c.work.consider(ctx, t.Name) // it may have been put off
+		return nil
 	}
 	if err := c.finish(ctx, lease, t, in); err != nil {
 		return err

@@ -15,6 +15,7 @@ type rewriter struct {
 	lake    Tables
 	shape   lake.Shape
 	giveWay func(ctx context.Context) string
+	behind  func() bool
 
 	fresh  map[string]int      // files added since the last look, by table
 	ready  map[string]*waiting // by table
@@ -35,18 +36,30 @@ type waiting struct {
 	intent string // id of the commit that was opened for it
 }
 
-func newRewriter(tables Tables, shape lake.Shape, giveWay func(context.Context) string) *rewriter {
-	return &rewriter{lake: tables, shape: shape, giveWay: giveWay, fresh: map[string]int{}, ready: map[string]*waiting{}, out: make(chan rewritten, 1)}
+func newRewriter(tables Tables, shape lake.Shape, giveWay func(context.Context) string, behind func() bool) *rewriter {
+	return &rewriter{lake: tables, shape: shape, giveWay: giveWay, behind: behind, fresh: map[string]int{}, ready: map[string]*waiting{}, out: make(chan rewritten, 1)}
 }
+
+// patience is how many times as many new files it takes for a rewrite while the reader is behind. Merging takes
+// a fourth of the processor and a good part of the memory that catching up wants, and what is merged late is
+// merged once, by many files. It does not wait for ever: a reader that never catches up must not fill the
+// table with small files.
+const patience = 8
 
 // appended notes new files of a table, and starts a rewrite when there may be enough of them.
 func (w *rewriter) appended(ctx context.Context, table string, files int) {
 	w.fresh[table] += files
-	if w.ended || w.fresh[table] < w.shape.MinFiles || w.cancel != nil || w.ready[table] != nil {
+	w.consider(ctx, table)
+}
+
+// consider starts a rewrite when there may be enough new files of a table.
+func (w *rewriter) consider(ctx context.Context, table string) {
+	n := w.fresh[table]
+	if w.ended || n < w.shape.MinFiles || w.cancel != nil || w.ready[table] != nil {
 		return
 	}
-	if w.giveWay(ctx) != "" {
-		return // the files are counted: it starts with a later commit
+	if n < patience*w.shape.MinFiles && w.behind() || w.giveWay(ctx) != "" {
+		return // the files are counted: it starts in a later round
 	}
 	ctx, w.cancel = context.WithCancel(ctx)
 	go func() {
@@ -56,7 +69,7 @@ func (w *rewriter) appended(ctx context.Context, table string, files int) {
 }
 
 // collect takes what has been rewritten. While a table has something to merge it is looked at again
-// after its next commit.
+// in the next round.
 func (w *rewriter) collect() error {
 	if w.cancel == nil {
 		return nil

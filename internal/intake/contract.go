@@ -19,6 +19,7 @@ type TP struct {
 type Fetch struct {
 	TP       TP
 	From, To int64
+	End      int64 // where the partition ended when this was read; 0: not known
 	Records  []event.Record
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/event"
@@ -39,6 +40,7 @@ type Intake struct {
 	failed  error // of a handler: ends Run
 	redo    bool  // what was held is dropped: go on from the ledger's positions
 	checked time.Time
+	behind  atomic.Int64
 }
 
 // New returns an intake that has started nothing.
@@ -57,6 +59,9 @@ func New(cfg Config, log *slog.Logger, store Store, open Opener, sink Sink) *Int
 	}
 	return &Intake{cfg: cfg, log: log, store: store, open: open, sink: sink, held: map[TP]*Partition{}}
 }
+
+// Behind is about how many records wait in the log to be read by this process. Anybody may ask.
+func (in *Intake) Behind() int64 { return in.behind.Load() }
 
 // Run reads until ctx ends, then seals what it holds and leaves the group. When somebody took a
 // partition over, or log or ledger are away for a moment, it joins the group again: whether this member
@@ -146,6 +151,7 @@ func (in *Intake) step(ctx context.Context) error {
 			return err
 		}
 	}
+	in.look()
 	if by := in.sink.FlushBy(); !by.IsZero() && !time.Now().Before(by) {
 		if err := in.flush(ctx); err != nil {
 			return err
@@ -157,6 +163,15 @@ func (in *Intake) step(ctx context.Context) error {
 	return in.restart(ctx)
 }
 
+// look sums up what waits in the partitions held.
+func (in *Intake) look() {
+	waiting := int64(0)
+	for _, p := range in.held {
+		waiting += max(0, p.end-p.Next)
+	}
+	in.behind.Store(waiting)
+}
+
 func (in *Intake) take(ctx context.Context, f Fetch) error {
 	p := in.held[f.TP]
 	if p == nil || f.To <= p.Next {
@@ -165,6 +180,7 @@ func (in *Intake) take(ctx context.Context, f Fetch) error {
 	if f.From != p.Next {
 		return fault.New(fault.Corrupt, "hole_in_reading", "reading %s/%d: got offset %d, expected %d", f.TP.Topic, f.TP.Partition, f.From, p.Next)
 	}
+	p.end = f.End
 	return in.sink.Add(ctx, p.slice(f))
 }
 
@@ -340,6 +356,7 @@ func truncated(p *Partition, code, format string, args ...any) error {
 func (in *Intake) forget() {
 	in.sink.Drop()
 	clear(in.held)
+	in.look()
 	in.redo = false
 }
 

@@ -135,6 +135,7 @@ type Partition struct {
 	dedup   event.Dedup // what the window is for
 	horizon int64       // before it ids are unknown to both units
 	past    bool        // the window holds no id from before the horizon
+	end     int64       // of the log, as last heard
 }
 
 // Move is what the next seal says of the partition; false if there is nothing to say.

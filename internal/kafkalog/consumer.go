@@ -41,6 +41,7 @@ type Handler interface {
 type Fetch struct {
 	TP
 	From, To int64
+	End      int64 // where what may be read ended, as the broker said with it
 	Records  []event.Record
 }
 
@@ -240,10 +241,18 @@ func (c *Consumer) fetches(polled kgo.Fetches) []Fetch {
 			return
 		}
 		c.next[tp] = to
-		out = append(out, Fetch{TP: tp, From: from, To: to, Records: decodeRecords(p.Records, c.buffer(len(out)))})
+		out = append(out, Fetch{TP: tp, From: from, To: to, End: endOf(p.FetchPartition), Records: decodeRecords(p.Records, c.buffer(len(out)))})
 		c.records[len(out)-1] = out[len(out)-1].Records
 	})
 	return out
+}
+
+// endOf is the end of what a reader of committed records may have.
+func endOf(p kgo.FetchPartition) int64 {
+	if p.LastStableOffset >= 0 {
+		return p.LastStableOffset
+	}
+	return p.HighWatermark // a broker that knows no transactions
 }
 
 // buffer is the memory of the records of a Poll's i-th fetch: large, full of pointers, and used again.

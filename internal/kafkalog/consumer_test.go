@@ -91,6 +91,9 @@ func pollUntil(t testing.TB, c *kafkalog.Consumer, next map[kafkalog.TP]int64, d
 			if f.From != next[f.TP] || f.To <= f.From {
 				t.Fatalf("%s: read [%d,%d), %d was due", f.TP, f.From, f.To, next[f.TP])
 			}
+			if f.End < f.To {
+				t.Fatalf("%s: read to %d of a log that ends at %d", f.TP, f.To, f.End)
+			}
 			next[f.TP] = f.To
 			for _, r := range f.Records {
 				if r.Offset < f.From || r.Offset >= f.To {
