@@ -16,6 +16,7 @@ import (
 func (c *cli) importCommand() *cobra.Command {
 	flags := &settingFlags{}
 	var format string
+	var abandon bool
 	cmd := &cobra.Command{
 		Use:   "import STREAM FILES…",
 		Short: "Bring files of events into a stream's history, each exactly once",
@@ -28,8 +29,12 @@ Each file is read once as a whole before anything is written, and refused if it 
 by its content: importing it again does nothing, and an import that was interrupted goes on where it stopped.
 An event happened when it says; it was received when its member _received_at says, else when it happened. Its
 id is its own, or made of the file's content and the row. The live numbers of the days come by back-fill.
-It writes ledger and lake of the project directly, also while pinflow runs on them.`,
-		Example: "  pinflow import pin 2019-*.jsonl.gz\n  pinflow import user users.csv",
+It writes ledger and lake of the project directly, also while pinflow runs on them.
+
+An import that stopped and cannot go on, because its file was changed or is gone, is ended with --abandon and the
+number or the file's name that pinflow status says: what was taken of it stays and is filled in, the rest of that
+content is refused from then on. Import the rows after it as a file of their own.`,
+		Example: "  pinflow import pin 2019-*.jsonl.gz\n  pinflow import user users.csv\n  pinflow import pin --abandon 7",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 {
 				return usage(cmd, "%s missing", []string{"STREAM and FILES are", "FILES are"}[len(args)])
@@ -40,13 +45,21 @@ It writes ledger and lake of the project directly, also while pinflow runs on th
 			if format != "" && !slices.Contains(rowfile.Formats(), format) {
 				return usage(cmd, "--format cannot be %q: it is %s", format, strings.Join(rowfile.Formats(), ", "))
 			}
+			if abandon && format != "" {
+				return usage(cmd, "--abandon reads no file: leave --format out")
+			}
 			return c.withStores(cmd.Context(), flags, func(s *app.Stores) error {
+				if abandon {
+					all, err := s.Abandon(cmd.Context(), args[0], args[1:])
+					return c.showImported(cmd.Context(), args[0], all, err)
+				}
 				return c.importFiles(cmd.Context(), s, args[0], format, args[1:])
 			})
 		},
 	}
 	flags.add(cmd)
 	cmd.Flags().StringVar(&format, "format", "", strings.Join(rowfile.Formats(), ", ")+" (default: by the file's name)")
+	cmd.Flags().BoolVar(&abandon, "abandon", false, "end imports that stopped where they are; FILES are names of files or numbers of logs")
 	return cmd
 }
 
@@ -63,6 +76,11 @@ func (c *cli) importFiles(ctx context.Context, s *app.Stores, stream, format str
 	stop := c.watch(func() (int64, string) { return done.Load(), "" }, total)
 	all, err := s.Import(ctx, stream, files, &done)
 	stop()
+	return c.showImported(ctx, stream, all, err)
+}
+
+// showImported says what became of the files, also when one of them failed.
+func (c *cli) showImported(ctx context.Context, stream string, all []app.ImportedFile, err error) error {
 	out := sheet{
 		columns: []string{"file", "state", "rows", "accepted", "dead_lettered", "duplicates", "days"},
 		right:   []bool{false, false, true, true, true, true, true},
@@ -70,7 +88,7 @@ func (c *cli) importFiles(ctx context.Context, s *app.Stores, stream, format str
 	filling := 0
 	for _, f := range all {
 		days := any(nil)
-		if f.State == app.Imported {
+		if f.State != app.Known {
 			days = f.Days
 			if f.Days > 0 {
 				filling = max(filling, f.Views)

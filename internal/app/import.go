@@ -27,16 +27,17 @@ import (
 
 // States of an imported file.
 const (
-	Imported = "imported" // now
-	Known    = "known"    // it, or another file of this content, was imported before
+	Imported  = "imported"  // now
+	Known     = "known"     // it, or another file of this content, was imported before
+	Abandoned = "abandoned" // its log ends at the rows that were taken
 )
 
 // ImportedFile says what became of a file.
 type ImportedFile struct {
 	File   string
-	State  string // Imported | Known
+	State  string // Imported | Known | Abandoned
 	Log    span.Log
-	Rows   int64 // of the file
+	Rows   int64 // of the file; those that were taken of an abandoned one
 	Counts ledger.Counts
 	Days   int // of the lake that hold its rows; of a known file not looked at
 	Views  int // that get these days
@@ -78,21 +79,9 @@ func (s *Stores) Look(ctx context.Context, stream, format string, paths []string
 
 // Import makes files that were looked at part of a stream, each exactly once by its content. What was
 // interrupted goes on where it stopped when it is asked for again. done counts rows.
-func (s *Stores) Import(ctx context.Context, stream string, files []*rowfile.File, done *atomic.Int64) (_ []ImportedFile, err error) {
-	host, err := os.Hostname()
-	if err != nil {
-		return nil, fmt.Errorf("naming this process: %w", err)
-	}
-	m := &importer{s: s, owner: fmt.Sprintf("import:%s:%d:%.8s", host, os.Getpid(), uuid.NewString()), stream: stream, metrics: batch.NewMetrics(prometheus.NewRegistry()), done: done}
-	m.keeper = ledger.NewKeeper(s.ledger, m.owner)
-	defer func() { err = errors.Join(err, m.keeper.Release(context.WithoutCancel(ctx))) }()
-	// Whoever holds the lease of a table commits to it: this process, if no other does.
-	committer, err := batch.NewCommitter(batch.CommitterConfig{Owner: m.owner, Every: time.Second}, s.log, m.metrics, s.ledger, s.lake)
-	if err != nil {
-		return nil, err
-	}
+func (s *Stores) Import(ctx context.Context, stream string, files []*rowfile.File, done *atomic.Int64) ([]ImportedFile, error) {
 	var all []ImportedFile
-	err = beside(ctx, committer.Run, func(ctx context.Context) error {
+	err := s.importing(ctx, stream, done, func(ctx context.Context, m *importer) error {
 		for _, f := range files {
 			one, err := m.file(ctx, f)
 			if err != nil {
@@ -103,6 +92,23 @@ func (s *Stores) Import(ctx context.Context, stream string, files []*rowfile.Fil
 		return nil
 	})
 	return all, err
+}
+
+// importing runs work as an importer of the stream, beside a committer.
+func (s *Stores) importing(ctx context.Context, stream string, done *atomic.Int64, work func(context.Context, *importer) error) (err error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("naming this process: %w", err)
+	}
+	m := &importer{s: s, owner: fmt.Sprintf("import:%s:%d:%.8s", host, os.Getpid(), uuid.NewString()), stream: stream, metrics: batch.NewMetrics(prometheus.NewRegistry()), done: done}
+	m.keeper = ledger.NewKeeper(s.ledger, m.owner)
+	defer func() { err = errors.Join(err, m.keeper.Release(context.WithoutCancel(ctx))) }()
+	// Whoever holds the lease of a table commits to it: this process, if no other does.
+	committer, err := batch.NewCommitter(batch.CommitterConfig{Owner: m.owner, Every: time.Second}, s.log, m.metrics, s.ledger, s.lake)
+	if err != nil {
+		return err
+	}
+	return beside(ctx, committer.Run, func(ctx context.Context) error { return work(ctx, m) })
 }
 
 // beside runs work while job runs, which is told to end after it. Whichever fails ends the other.
@@ -146,6 +152,10 @@ func (m *importer) file(ctx context.Context, f *rowfile.File) (ImportedFile, err
 		}
 		return m.finish(ctx, f, l)
 	}
+	if at := l.Closing[span.Key{Log: l.ID}]; at < f.Rows {
+		return ImportedFile{}, fault.New(fault.Config, "import_abandoned", "its import was abandoned after %d of %d rows", at, f.Rows).
+			WithAdvice("those rows stay: import the rows after them as a file of their own")
+	}
 	counts, err := m.counts(ctx, l.ID)
 	return ImportedFile{File: f.Path, State: Known, Log: l.ID, Rows: f.Rows, Counts: counts}, err
 }
@@ -169,12 +179,10 @@ func (m *importer) register(ctx context.Context, f *rowfile.File) (*ledger.Log, 
 	return &snap.Logs[at], nil
 }
 
-func leaseOf(log span.Log) string { return fmt.Sprintf("import:%d", log) }
-
 // hold waits for the file's lease: a process that was killed leaves one behind for a while.
 func (m *importer) hold(ctx context.Context, log span.Log) error {
 	for begin := time.Now(); ; {
-		_, ok, err := m.keeper.Hold(ctx, leaseOf(log))
+		_, ok, err := m.keeper.Hold(ctx, ledger.ImportLease(log))
 		if err != nil || ok {
 			return err
 		}
@@ -213,7 +221,7 @@ func (m *importer) read(ctx context.Context, f *rowfile.File, l *ledger.Log) err
 	defer stop()
 	before := m.done.Load()
 	log := &rowfile.Log{File: f, ID: l.ID, At: l.CreatedAt, Schema: schema, Ended: stop, Held: func(ctx context.Context) error {
-		_, ok, err := m.keeper.Hold(ctx, leaseOf(l.ID))
+		_, ok, err := m.keeper.Hold(ctx, ledger.ImportLease(l.ID))
 		if err == nil && !ok {
 			err = elsewhere()
 		}
@@ -256,18 +264,25 @@ func (m *importer) finish(ctx context.Context, f *rowfile.File, l *ledger.Log) (
 	if held.Position != f.Rows {
 		return out, fault.New(fault.Config, "not_imported", "%d of %d rows are imported", held.Position, f.Rows).WithAdvice("run the same command again: it goes on from there").WithExit(fault.ExitNotComplete)
 	}
-	if err := m.arrived(ctx, f, l.ID); err != nil {
+	return m.end(ctx, held, out)
+}
+
+// end closes a log at the position where it is held, once all before it is in the lake, and gives its days to the views.
+func (m *importer) end(ctx context.Context, held ledger.Held, out ImportedFile) (ImportedFile, error) {
+	log := out.Log
+	if err := m.arrived(ctx, held.Position, log); err != nil {
 		return out, err
 	}
-	in := ledger.Import{Log: l.ID, Owner: held.Owner, Rows: f.Rows}
-	if in.Days, err = m.days(ctx, l.ID); err != nil {
+	in := ledger.Import{Log: log, Owner: held.Owner, Rows: held.Position}
+	var err error
+	if in.Days, err = m.days(ctx, log); err != nil {
 		return out, err
 	}
 	out.Days = len(in.Days)
 	if err := m.s.ledger.FinishImport(ctx, in); err != nil {
 		return out, err
 	}
-	if out.Counts, err = m.counts(ctx, l.ID); err != nil {
+	if out.Counts, err = m.counts(ctx, log); err != nil {
 		return out, err
 	}
 	out.Views, err = m.views(ctx)
@@ -275,16 +290,16 @@ func (m *importer) finish(ctx context.Context, f *rowfile.File, l *ledger.Log) (
 }
 
 // arrived waits until all rows are in the lake: days that are listed before would lack some.
-func (m *importer) arrived(ctx context.Context, f *rowfile.File, log span.Log) error {
+func (m *importer) arrived(ctx context.Context, rows int64, log span.Log) error {
 	for {
 		at, err := m.s.ledger.LakeVector(ctx)
 		if err != nil {
 			return fmt.Errorf("asking how far the lake is: %w", err)
 		}
-		if at[span.Key{Log: log}] >= f.Rows {
+		if at[span.Key{Log: log}] >= rows {
 			return nil
 		}
-		if _, ok, err := m.keeper.Hold(ctx, leaseOf(log)); err != nil || !ok {
+		if _, ok, err := m.keeper.Hold(ctx, ledger.ImportLease(log)); err != nil || !ok {
 			return errors.Join(err, elsewhere())
 		}
 		if err := pauseFor(ctx, 100*time.Millisecond); err != nil {

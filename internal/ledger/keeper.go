@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/span"
 )
 
 // Timing of leases: a holder that could not renew stops before the lease ends.
@@ -77,3 +78,6 @@ func (k *Keeper) Release(ctx context.Context) error {
 	clear(k.held)
 	return errors.Join(errs...)
 }
+
+// ImportLease is the lease of whoever brings a file's log in.
+func ImportLease(log span.Log) string { return fmt.Sprintf("import:%d", log) }

@@ -163,7 +163,7 @@ func (f *File) unchanged() error {
 		return f.failed(err)
 	}
 	if info.Size() != f.seen.Size() || !info.ModTime().Equal(f.seen.ModTime()) {
-		return bad(f.Path, 0, "was changed while it was read").WithAdvice("import a file when it is complete: rows that were taken stay")
+		return bad(f.Path, 0, "was changed while it was read").WithAdvice("rows that were taken stay: put the file back as it was and repeat the command, or end its import where it is with --abandon, as pinflow status says")
 	}
 	return nil
 }

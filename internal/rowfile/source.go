@@ -86,10 +86,17 @@ func (s *source) Poll(ctx context.Context, most int) ([]intake.Fetch, error) {
 	for s.next < s.log.Rows && len(s.records) < most && len(s.values) < pollBytes {
 		r, err := s.take()
 		if err != nil {
+			if changed := s.log.unchanged(); changed != nil { // that is why
+				return nil, changed
+			}
 			return nil, err
 		}
 		s.records = append(s.records, r)
 		s.next++
+	}
+	// What was read of a file that was written meanwhile may be rows of another content.
+	if err := s.log.unchanged(); err != nil {
+		return nil, err
 	}
 	s.log.Taken(s.next)
 	f.To, f.Records = s.next, s.records

@@ -142,6 +142,7 @@ func (f *facts) report() *Report {
 		r.Streams = append(r.Streams, s)
 	}
 	r.Problems = append(r.Problems, f.unfilled()...)
+	r.Problems = append(r.Problems, f.halfImported()...)
 	for _, l := range f.status.Leases {
 		r.Leases = append(r.Leases, Lease(l))
 	}
@@ -189,6 +190,24 @@ func (f *facts) unfilled() []string {
 		b := &f.failed[i]
 		all = append(all, fmt.Sprintf("back-fill %d of %s gave up on %d of its days: %s: set it right, then: pinflow backfill retry %d",
 			b.ID, b.View, b.Tasks[ledger.Failed], b.Trouble, b.ID))
+	}
+	return all
+}
+
+// halfImported are the imports that stopped, and that no process goes on with. A lease that a killed one left
+// runs out first.
+func (f *facts) halfImported() []string {
+	var all []string
+	for i := range f.snap.Logs {
+		l := &f.snap.Logs[i]
+		held := slices.ContainsFunc(f.status.Leases, func(x ledger.LeaseInfo) bool {
+			return x.Name == ledger.ImportLease(l.ID) && x.Expires.After(f.at)
+		})
+		if l.Kind != ledger.KindImport || !l.ClosedAt.IsZero() || held {
+			continue
+		}
+		all = append(all, fmt.Sprintf("the import of %s into %s stopped after %d rows: to go on, repeat it with the same file; if that was changed or is gone: pinflow import %s --abandon %d",
+			l.Topic, l.Stream, f.progress.Batch[span.Key{Log: l.ID}], l.Stream, l.ID))
 	}
 	return all
 }
