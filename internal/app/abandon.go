@@ -53,7 +53,7 @@ func underWay(logs []ledger.Log, stream, name string) (*ledger.Log, error) {
 	var open []string
 	for i := range logs {
 		l := &logs[i]
-		if l.Kind != ledger.KindImport || !l.ClosedAt.IsZero() {
+		if !l.Importing() {
 			continue
 		}
 		if int64(l.ID) == number {

@@ -108,6 +108,9 @@ type Log struct {
 	Kept       bool // closed, and in the lake's table logs
 }
 
+// Importing tells whether the log is of a file whose import has not ended.
+func (l *Log) Importing() bool { return l.Kind == KindImport && l.ClosedAt.IsZero() }
+
 // View is a metrics view with its versions, oldest first.
 type View struct {
 	Name     string

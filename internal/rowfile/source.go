@@ -82,25 +82,31 @@ func (s *source) Poll(ctx context.Context, most int) ([]intake.Fetch, error) {
 		}
 	}
 	f := intake.Fetch{TP: s.tp, From: s.next}
-	s.records, s.values = s.records[:0], s.values[:0]
-	for s.next < s.log.Rows && len(s.records) < most && len(s.values) < pollBytes {
-		r, err := s.take()
-		if err != nil {
-			if changed := s.log.unchanged(); changed != nil { // that is why
-				return nil, changed
-			}
-			return nil, err
-		}
-		s.records = append(s.records, r)
-		s.next++
+	err := s.fill(most)
+	// What was read of a file that was written meanwhile may be rows of another content, or none that can be read.
+	if changed := s.log.unchanged(); changed != nil {
+		return nil, changed
 	}
-	// What was read of a file that was written meanwhile may be rows of another content.
-	if err := s.log.unchanged(); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	s.log.Taken(s.next)
 	f.To, f.Records = s.next, s.records
 	return []intake.Fetch{f}, nil
+}
+
+// fill takes the next rows, as many as one poll gives.
+func (s *source) fill(most int) error {
+	s.records, s.values = s.records[:0], s.values[:0]
+	for s.next < s.log.Rows && len(s.records) < most && len(s.values) < pollBytes {
+		r, err := s.take()
+		if err != nil {
+			return err
+		}
+		s.records = append(s.records, r)
+		s.next++
+	}
+	return nil
 }
 
 // take makes a record of the next row.

@@ -200,10 +200,9 @@ func (f *facts) halfImported() []string {
 	var all []string
 	for i := range f.snap.Logs {
 		l := &f.snap.Logs[i]
-		held := slices.ContainsFunc(f.status.Leases, func(x ledger.LeaseInfo) bool {
+		if !l.Importing() || slices.ContainsFunc(f.status.Leases, func(x ledger.LeaseInfo) bool {
 			return x.Name == ledger.ImportLease(l.ID) && x.Expires.After(f.at)
-		})
-		if l.Kind != ledger.KindImport || !l.ClosedAt.IsZero() || held {
+		}) {
 			continue
 		}
 		all = append(all, fmt.Sprintf("the import of %s into %s stopped after %d rows: to go on, repeat it with the same file; if that was changed or is gone: pinflow import %s --abandon %d",
