@@ -114,6 +114,20 @@ func (w *world) engine() string {
 	return ledger.EngineSpark
 }
 
+// jobs are a manager and workers of a configuration each.
+func (w *world) jobs(manager backfill.Config, workers ...backfill.Config) []func(context.Context) error {
+	w.t.Helper()
+	m, err := backfill.NewManager(manager, quiet(), w.led, w.lake)
+	w.ok(err)
+	all, metrics := []func(context.Context) error{m.Run}, backfill.NewMetrics(prometheus.NewRegistry())
+	for _, cfg := range workers {
+		worker, err := backfill.NewWorker(cfg, quiet(), metrics, w.led, w.lake)
+		w.ok(err)
+		all = append(all, worker.Run)
+	}
+	return all
+}
+
 // older and newer rows, a view that reads a field that the older ones lack, and an engine for the rest.
 func newSparkWorld(t *testing.T) (*world, ledger.ViewVersion) {
 	t.Helper()
@@ -179,13 +193,10 @@ func TestAnotherEngineIsStopped(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	cfg := backfill.Config{Owner: "m", Every: time.Millisecond, Spark: w.spark}
-	m, err := backfill.NewManager(cfg, quiet(), w.led, w.lake)
-	w.ok(err)
-	worker, err := backfill.NewWorker(cfg, quiet(), backfill.NewMetrics(prometheus.NewRegistry()), w.led, w.lake)
-	w.ok(err)
 	done := make(chan error, 2)
-	go func() { done <- m.Run(ctx) }()
-	go func() { done <- worker.Run(ctx) }()
+	for _, run := range w.jobs(cfg, cfg) {
+		go func() { done <- run(ctx) }()
+	}
 	<-begun
 	id := int64(1)
 	w.ok(w.led.Steer(t.Context(), id, ledger.Pause))
@@ -220,22 +231,17 @@ func TestAnotherEngineIsMissing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan error, 3)
-	cfg := backfill.Config{Owner: "bare", Every: time.Millisecond, Spark: here}
-	m, err := backfill.NewManager(cfg, quiet(), w.led, w.lake)
-	w.ok(err)
-	metrics := backfill.NewMetrics(prometheus.NewRegistry())
-	bare, err := backfill.NewWorker(cfg, quiet(), metrics, w.led, w.lake)
-	w.ok(err)
-	cfg.Owner, cfg.Spark = "fit", w.spark
-	fit, err := backfill.NewWorker(cfg, quiet(), metrics, w.led, w.lake)
-	w.ok(err)
+	bare := backfill.Config{Owner: "bare", Every: time.Millisecond, Spark: here}
+	fit := bare
+	fit.Owner, fit.Spark = "fit", w.spark
+	jobs := w.jobs(bare, bare, fit)
 	get := func() ledger.Backfill {
 		t.Helper()
 		all, err := w.led.Backfills(ctx, 1)
 		w.ok(err)
 		return all[0]
 	}
-	for _, run := range []func(context.Context) error{m.Run, bare.Run} {
+	for _, run := range jobs[:2] {
 		go func() { done <- run(ctx) }()
 	}
 	b := get()
@@ -245,7 +251,7 @@ func TestAnotherEngineIsMissing(t *testing.T) {
 	if !strings.Contains(b.Trouble, "by worker bare: there is no spark-submit: install it") || b.Waiting != 0 || b.Tasks[ledger.Failed] != 0 {
 		t.Errorf("%+v", b)
 	}
-	go func() { done <- fit.Run(ctx) }()
+	go func() { done <- jobs[2](ctx) }()
 	for b = get(); b.State != ledger.Done; b = get() {
 		if b.State == ledger.Failed {
 			t.Fatalf("%+v", b)
@@ -276,16 +282,10 @@ func TestAnotherEngineRefuses(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan error, 3)
-	cfg := backfill.Config{Owner: "m", Every: time.Millisecond}
-	m, err := backfill.NewManager(cfg, quiet(), w.led, w.lake)
-	w.ok(err)
-	metrics := backfill.NewMetrics(prometheus.NewRegistry())
-	without, err := backfill.NewWorker(cfg, quiet(), metrics, w.led, w.lake)
-	w.ok(err)
-	cfg.Owner, cfg.Spark = "w", w.spark
-	with, err := backfill.NewWorker(cfg, quiet(), metrics, w.led, w.lake)
-	w.ok(err)
-	for _, run := range []func(context.Context) error{m.Run, without.Run, with.Run} {
+	without := backfill.Config{Owner: "m", Every: time.Millisecond}
+	with := without
+	with.Owner, with.Spark = "w", w.spark
+	for _, run := range w.jobs(without, without, with) {
 		go func() { done <- run(ctx) }()
 	}
 	for b := (ledger.Backfill{}); b.State != ledger.Failed; {

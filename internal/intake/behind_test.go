@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/pinflow/pinflow/internal/event"
 )
@@ -17,14 +16,8 @@ func (idleSink) Drop()                             {}
 
 // What waits is counted over the partitions held, and no longer when they are given back.
 func TestBehindIsWhatWaitsInThePartitionsHeld(t *testing.T) {
-	def := event.Stream{Name: "pin", Topic: "pin", Partitions: 2, Dedup: event.Dedup{Records: 100, Within: time.Hour}}
-	def.SetDefaults()
-	schema, err := event.Compile(def, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	stream := pinStream(t, 2)
 	in := New(Config{}, slog.New(slog.DiscardHandler), nil, nil, idleSink{})
-	stream := &Stream{Name: "pin", Schemas: []*event.Schema{schema}}
 	for n := range int32(2) {
 		p := &Partition{TP: TP{"pin", n}, Stream: stream}
 		p.forget()

@@ -9,17 +9,24 @@ import (
 	"github.com/pinflow/pinflow/internal/event"
 )
 
-// Ids before the horizon are unknown to both units: also to the one that reads up to it with a window of
-// its own, while the other begins there with none.
-func TestWindowEndsAtTheHorizon(t *testing.T) {
-	def := event.Stream{Name: "pin", Topic: "pin", Partitions: 1, Dedup: event.Dedup{Records: 100, Within: time.Hour}}
+// pinStream is a stream with a window of 100 ids.
+func pinStream(t *testing.T, partitions int32) *Stream {
+	t.Helper()
+	def := event.Stream{Name: "pin", Topic: "pin", Partitions: partitions, Dedup: event.Dedup{Records: 100, Within: time.Hour}}
 	def.SetDefaults()
 	schema, err := event.Compile(def, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return &Stream{Name: "pin", Schemas: []*event.Schema{schema}}
+}
+
+// Ids before the horizon are unknown to both units: also to the one that reads up to it with a window of
+// its own, while the other begins there with none.
+func TestWindowEndsAtTheHorizon(t *testing.T) {
+	stream := pinStream(t, 1)
 	read := func(from, horizon int64) (dups []bool) {
-		p := &Partition{Stream: &Stream{Name: "pin", Schemas: []*event.Schema{schema}}, horizon: horizon}
+		p := &Partition{Stream: stream, horizon: horizon}
 		p.forget()
 		p.past = from >= horizon
 		f := Fetch{From: from, To: 8}
