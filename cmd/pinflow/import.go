@@ -33,7 +33,8 @@ It writes ledger and lake of the project directly, also while pinflow runs on th
 
 An import that stopped and cannot go on, because its file was changed or is gone, is ended with --abandon and the
 number or the file's name that pinflow status says: what was taken of it stays and is filled in, the rest of that
-content is refused from then on. Import the rows after it as a file of their own.`,
+content is refused from then on. Import the rows after it as a file of their own. If nothing was taken of it, it is
+forgotten, and its content may be imported.`,
 		Example: "  pinflow import pin 2019-*.jsonl.gz\n  pinflow import user users.csv\n  pinflow import pin --abandon 7",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 {
@@ -103,6 +104,11 @@ func (c *cli) showImported(ctx context.Context, stream string, all []app.Importe
 	}
 	if err != nil {
 		return fmt.Errorf("%w%s", err, goesOn(ctx))
+	}
+	for _, f := range all {
+		if f.State == app.Abandoned && f.Rows == 0 {
+			c.say("nothing was taken of %s: that content may be imported as any other", f.File)
+		}
 	}
 	if filling > 0 {
 		c.say("the days go into %s of stream %s by back-fill: pinflow backfill ls", plural(filling, "view"), stream)

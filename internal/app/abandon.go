@@ -15,7 +15,7 @@ import (
 
 // Abandon ends imports that cannot go on, because their files were changed or are gone: each log ends after the
 // rows that were taken of it. They are true events and stay; their days are given to the views as those of a
-// whole file. names are numbers of logs or names of files.
+// whole file. One of which no row was taken is forgotten. names are numbers of logs or names of files.
 func (s *Stores) Abandon(ctx context.Context, stream string, names []string) ([]ImportedFile, error) {
 	if _, err := s.stream(ctx, stream); err != nil {
 		return nil, err
@@ -84,10 +84,15 @@ func (m *importer) abandon(ctx context.Context, l *ledger.Log) (ImportedFile, er
 	if err := m.hold(ctx, l.ID); err != nil {
 		return out, err
 	}
+	if err := m.goesOn(ctx, l); err != nil {
+		return out, err
+	}
 	held, err := m.s.ledger.TakeOver(ctx, ledger.Batch, m.owner, span.Key{Log: l.ID}, 0)
 	if err != nil {
 		return out, err
 	}
-	out.Rows = held.Position
+	if out.Rows = held.Position; out.Rows == 0 {
+		return out, m.s.ledger.FinishImport(ctx, ledger.Import{Log: l.ID, Owner: held.Owner, Void: true})
+	}
 	return m.end(ctx, held, out)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/export"
 	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/intake"
 	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/rowfile"
@@ -134,17 +135,9 @@ func beside(ctx context.Context, job, work func(context.Context) error) error {
 func (m *importer) file(ctx context.Context, f *rowfile.File) (ImportedFile, error) {
 	before := m.done.Load()
 	defer func() { m.done.Store(before + f.Rows) }()
-	l, err := m.register(ctx, f)
+	l, err := m.own(ctx, f)
 	if err != nil {
 		return ImportedFile{}, err
-	}
-	if l.ClosedAt.IsZero() {
-		if err := m.hold(ctx, l.ID); err != nil {
-			return ImportedFile{}, err
-		}
-		if l, err = m.register(ctx, f); err != nil { // who had it before may have finished it
-			return ImportedFile{}, err
-		}
 	}
 	if l.ClosedAt.IsZero() {
 		if err := m.read(ctx, f, l); err != nil {
@@ -158,6 +151,22 @@ func (m *importer) file(ctx context.Context, f *rowfile.File) (ImportedFile, err
 	}
 	counts, err := m.counts(ctx, l.ID)
 	return ImportedFile{File: f.Path, State: Known, Log: l.ID, Rows: f.Rows, Counts: counts}, err
+}
+
+// own registers a file and holds its lease, unless its log is closed. Who had the lease before may have finished it,
+// or given it up with no row taken: then the file is another log by now, which has a lease of its own.
+func (m *importer) own(ctx context.Context, f *rowfile.File) (*ledger.Log, error) {
+	var had span.Log
+	for {
+		l, err := m.register(ctx, f)
+		if err != nil || !l.ClosedAt.IsZero() || l.ID == had {
+			return l, err
+		}
+		if err := m.hold(ctx, l.ID); err != nil {
+			return nil, err
+		}
+		had = l.ID
+	}
 }
 
 // register finds the file's log, or makes one.
@@ -227,7 +236,14 @@ func (m *importer) read(ctx context.Context, f *rowfile.File, l *ledger.Log) err
 		}
 		return err
 	}, Taken: func(rows int64) { m.done.Store(before + rows) }}
-	unit, err := batch.New(batch.Config{Owner: m.owner, DrainBudget: importDrain}, m.s.log, m.metrics, m.s.ledger, m.s.lake, log.Opener())
+	open := log.Opener()
+	unit, err := batch.New(batch.Config{Owner: m.owner, DrainBudget: importDrain}, m.s.log, m.metrics, m.s.ledger, m.s.lake,
+		func(ctx context.Context, topics []string, h intake.Handler) (intake.Source, error) {
+			if err := m.goesOn(ctx, l); err != nil {
+				return nil, err
+			}
+			return open(ctx, topics, h)
+		})
 	if err != nil {
 		return err
 	}
@@ -235,6 +251,19 @@ func (m *importer) read(ctx context.Context, f *rowfile.File, l *ledger.Log) err
 		return err
 	}
 	return ctx.Err()
+}
+
+// goesOn asserts that nobody ended the import while this process slept, or waited for its lease.
+func (m *importer) goesOn(ctx context.Context, l *ledger.Log) error {
+	snap, err := m.s.ledger.Load(ctx)
+	if err != nil {
+		return fmt.Errorf("reading the catalogue: %w", err)
+	}
+	if slices.ContainsFunc(snap.Logs, func(x ledger.Log) bool { return x.ID == l.ID && x.Importing() }) {
+		return nil
+	}
+	return fault.New(fault.Config, "import_elsewhere", "another process has ended the import of this file meanwhile").
+		WithAdvice("run the same command again: it says what became of the file, or goes on with it").WithExit(fault.ExitConflict)
 }
 
 func (m *importer) schema(ctx context.Context, version int32) (*event.Schema, error) {

@@ -121,6 +121,8 @@ type Import struct {
 	Owner int64  // of the take-over that the last seal was made under
 	Rows  int64  // the log's end
 	Days  []Task // days of the lake that hold its rows
+	// Void: it was given up before a row was taken. The log goes, and a file of its content may come again.
+	Void bool
 }
 
 // Filling is how much of a version's history is there.

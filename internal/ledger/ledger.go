@@ -57,9 +57,10 @@ type Catalogue interface {
 	// anything more. Epoch conflict: fault.Stale. Nothing to accept: fault.Config nothing_lost.
 	AcceptReset(ctx context.Context, r Reset) (*Accepted, error)
 	// FinishImport closes the log of an imported file that is wholly in the lake, and gives every version
-	// that is not dropped a back-fill of that log alone. Of a closed one it does nothing. The batch unit is
-	// not at its end as this owner: fault.Lost. Some of it is not in the lake yet: fault.Transient. The days do
-	// not hold as many rows as were counted, as when they were listed too early: fault.Corrupt.
+	// that is not dropped a back-fill of that log alone. Of a closed one it does nothing. One that is void is
+	// forgotten instead, its number never comes again; if rows of it were taken: fault.Corrupt. The batch unit
+	// is not at its end as this owner: fault.Lost. Some of it is not in the lake yet: fault.Transient. The days
+	// do not hold as many rows as were counted, as when they were listed too early: fault.Corrupt.
 	FinishImport(ctx context.Context, i Import) error
 }
 

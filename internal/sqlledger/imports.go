@@ -27,6 +27,9 @@ func (d *DB) FinishImport(ctx context.Context, i ledger.Import) error {
 		if err := x.atEnd(ctx, &i); err != nil {
 			return err
 		}
+		if i.Void {
+			return x.forgetImport(ctx, stream, &i)
+		}
 		now, err := x.now(ctx)
 		if err != nil {
 			return err
@@ -73,6 +76,25 @@ func (x *tx) allDays(ctx context.Context, i *ledger.Import) error {
 			WithAdvice("keep ledger and lake as they are and report it; the file is not finished")
 	}
 	return nil
+}
+
+// forgetImport takes away a log of which nothing was ever sealed: no lake, no table of closed logs and no cut names it.
+// Whoever still reads the file finds no position to seal at.
+func (x *tx) forgetImport(ctx context.Context, stream string, i *ledger.Import) error {
+	if i.Rows != 0 {
+		return fault.New(fault.Corrupt, "conservation", "%d rows of the imported file %d were taken: it cannot be forgotten", i.Rows, i.Log).
+			WithAdvice("report it; nothing was changed")
+	}
+	for _, table := range []string{"cuts", "horizons", "counts", "positions", "partitions"} {
+		if _, err := x.exec(ctx, "DELETE FROM "+table+" WHERE log_id = ?", i.Log); err != nil {
+			return err
+		}
+	}
+	if _, err := x.exec(ctx, "DELETE FROM logs WHERE id = ?", i.Log); err != nil {
+		return err
+	}
+	_, err := x.exec(ctx, "UPDATE catalogue SET epoch = epoch + 1 WHERE stream = ?", stream)
+	return err
 }
 
 func (x *tx) finishImport(ctx context.Context, stream string, i *ledger.Import, now int64) error {

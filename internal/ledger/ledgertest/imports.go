@@ -1,6 +1,8 @@
 package ledgertest
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -17,11 +19,16 @@ func (w *world) imported(rows int64, days ...string) ledger.Import {
 	return i
 }
 
+// register finds the log of a file by its content, or makes it.
+func (w *world) register(content string) span.Log {
+	w.Helper()
+	return must(w.l.AddLog(w.ctx, ledger.Log{Kind: ledger.KindImport, Stream: stream, ClusterID: stream, TopicID: content, Topic: "f.csv", Partitions: 1}))(w)
+}
+
 // importing is imported before the rows are in the lake.
 func (w *world) importing(rows int64, days ...string) ledger.Import {
 	w.Helper()
-	i := ledger.Import{Rows: rows}
-	i.Log = must(w.l.AddLog(w.ctx, ledger.Log{Kind: ledger.KindImport, Stream: stream, ClusterID: stream, TopicID: "x", Topic: "f.csv", Partitions: 1}))(w)
+	i := ledger.Import{Rows: rows, Log: w.register("x")}
 	held := w.take(ledger.Batch, "i", span.Key{Log: i.Log})
 	w.stage(span.Key{Log: i.Log}, &held, rows, 0)
 	i.Owner = held.Owner
@@ -114,4 +121,95 @@ func importByOwner(_ *testing.T, w *world) {
 	w.ok(w.l.FinishImport(w.ctx, i))
 	_, err := w.l.TakeOver(w.ctx, ledger.Batch, "late", span.Key{Log: i.Log}, 0)
 	w.fails(err, fault.Stale, "unknown_partition")
+}
+
+// An import of which nothing was taken can be forgotten by its owner: its content comes as another log, and nobody who
+// read it before can seal anything of it, under either number.
+func importForgotten(_ *testing.T, w *world) {
+	w.setup()
+	first := w.register("x")
+	k := span.Key{Log: first}
+	sleeper := w.take(ledger.Batch, "sleeper", k)
+	seal := func() error { // as one who has heard of each change
+		return w.l.Seal(w.ctx, ledger.Seal{
+			Write: w.write(ledger.Stage, "sleeper"), Unit: ledger.Batch, Files: []ledger.LakeFile{w.file(stream, 4)},
+			Moves: []ledger.Move{move(span.Key{Log: first}, sleeper, 4)},
+		})
+	}
+	w.ok(w.applyView(ledger.ViewChange{Hash: "h2", Definition: []byte("{}"), State: ledger.Building})) // its cuts may name the log
+	held := w.take(ledger.Batch, "a", k)
+	w.fails(w.l.FinishImport(w.ctx, ledger.Import{Log: first, Owner: sleeper.Owner, Void: true}), fault.Lost, "partition_lost")
+	epoch := w.epoch()
+	w.ok(w.l.FinishImport(w.ctx, ledger.Import{Log: first, Owner: held.Owner, Void: true}))
+	w.same(epoch+1, w.epoch())
+	w.fails(w.l.FinishImport(w.ctx, ledger.Import{Log: first, Owner: held.Owner, Void: true}), fault.Config, "unknown_import")
+	w.same(false, slices.ContainsFunc(w.load().Logs, func(l ledger.Log) bool { return l.ID == first }))
+	p := must(w.l.Progress(w.ctx))(w)
+	_, started := p.Start[k]
+	_, positioned := p.Batch[k]
+	_, counted := p.BatchCounts[k]
+	w.same([]bool{false, false, false}, []bool{started, positioned, counted})
+	w.fails(seal(), fault.Lost, "partition_lost")
+	_, err := w.l.TakeOver(w.ctx, ledger.Batch, "sleeper", k, 0)
+	w.fails(err, fault.Stale, "unknown_partition")
+
+	second := w.register("x")
+	w.same(true, second > first)
+	k = span.Key{Log: second}
+	held = w.take(ledger.Batch, "a", k)
+	w.fails(seal(), fault.Lost, "partition_lost")
+	w.stage(k, &held, 4, 0)
+	w.fails(w.l.FinishImport(w.ctx, ledger.Import{Log: second, Owner: held.Owner, Void: true}), fault.Lost, "partition_lost")
+	w.commit(stream)
+	w.fails(w.l.FinishImport(w.ctx, ledger.Import{
+		Log: second, Owner: held.Owner, Rows: 4, Void: true, Days: []ledger.Task{{Day: "2025-01-01", Expect: 4}},
+	}), fault.Corrupt, "conservation")
+	w.ok(w.l.FinishImport(w.ctx, ledger.Import{Log: second, Owner: held.Owner, Rows: 4, Days: []ledger.Task{{Day: "2025-01-01", Expect: 4}}}))
+	w.ok(w.l.FinishImport(w.ctx, ledger.Import{Log: second, Void: true})) // it is closed: nothing
+	w.same(second, w.register("x"))
+	w.same(ledger.Counts{Rows: 4}, must(w.l.Counts(w.ctx, ledger.Batch))(w)[k])
+}
+
+// One forgets an import while another takes its rows: either the rows are there and the import stays, or it is gone and
+// nothing was taken.
+func raceForget(_ *testing.T, w *world) {
+	w.setup()
+	forgotten := 0
+	for i := range rounds {
+		log := w.register(fmt.Sprint(i))
+		k := span.Key{Log: log}
+		held := w.take(ledger.Batch, "abandons", k)
+		write, file := w.write(ledger.Stage, "imports"), w.file(stream, 4)
+		var void, sealed error
+		forget := func() error {
+			void = w.l.FinishImport(w.ctx, ledger.Import{Log: log, Owner: held.Owner, Void: true})
+			return nil
+		}
+		take := func() error {
+			mine, err := w.l.TakeOver(w.ctx, ledger.Batch, "imports", k, 0)
+			if err == nil {
+				err = w.l.Seal(w.ctx, ledger.Seal{Write: write, Unit: ledger.Batch, Moves: []ledger.Move{move(k, mine, 4)}, Files: []ledger.LakeFile{file}})
+			}
+			sealed = err
+			return nil
+		}
+		if i%2 == 0 {
+			_, _ = both(forget, take)
+		} else {
+			_, _ = both(take, forget)
+		}
+		counts, counted := must(w.l.Counts(w.ctx, ledger.Batch))(w)[k]
+		if void == nil {
+			forgotten++
+			w.fails(sealed, fault.Stale, "unknown_partition")
+			w.same(false, counted)
+			w.same(true, w.register(fmt.Sprint(i)) > log)
+			continue
+		}
+		w.fails(void, fault.Lost, "partition_lost")
+		w.ok(sealed)
+		w.same(log, w.register(fmt.Sprint(i)))
+		w.same(ledger.Counts{Rows: 4}, counts)
+	}
+	w.Logf("forgotten in %d of %d", forgotten, rounds)
 }

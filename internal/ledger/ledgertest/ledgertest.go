@@ -79,6 +79,8 @@ var suite = []struct {
 	{"M4_import_is_history_of_every_version", finishImport},
 	{"M4_import_and_a_version_being_built", importWhileBuilding},
 	{"L2_import_is_finished_by_its_owner", importByOwner},
+	{"L1_import_of_nothing_is_forgotten", importForgotten},
+	{"L1_race_to_forget_an_import", raceForget},
 	{"catalogue_apply_is_all_or_nothing", applyAll},
 	{"status", status},
 	{"P1_reads_write_nothing", readsWriteNothing},
