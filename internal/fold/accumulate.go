@@ -12,66 +12,103 @@ import (
 	"github.com/pinflow/pinflow/internal/metric"
 )
 
-// fold adds the values of the rows to the states of their groups.
-func (c *Column) fold(v *column.Vec, op metric.Op, rows []int32, gids []uint32) {
-	switch {
-	case op == metric.OpCount:
-		c.foldCount(v, rows, gids)
-	case op == metric.OpMagnitude:
-		for k, r := range rows {
-			if v.Valid == nil || v.Valid[r] {
-				c.addDouble(gids[k], math.Abs(v.Floats[r]), 0)
-			}
-		}
-	case c.Type == SumLong:
-		c.foldSumLong(v, rows, gids)
-	case c.Type == SumDouble:
-		for k, r := range rows {
-			if v.Valid == nil || v.Valid[r] {
-				c.addDouble(gids[k], v.Floats[r], 0)
-			}
-		}
-	case c.Type == MinLong, c.Type == MaxLong:
-		for k, r := range rows {
-			if v.Valid == nil || v.Valid[r] {
-				c.limitLong(gids[k], v.Ints[r])
-			}
-		}
-	case c.Type == MinDouble, c.Type == MaxDouble:
-		for k, r := range rows {
-			if v.Valid == nil || v.Valid[r] {
-				c.limitDouble(gids[k], v.Floats[r])
-			}
-		}
-	case c.Type == Distinct:
-		c.foldDistinct(v, rows, gids)
-	case c.Type == Quantile:
-		c.foldQuantile(v, rows, gids)
-	}
+// values are those of an input that are not NULL, with their groups.
+type values struct {
+	gids   []uint32
+	ints   []int64 // nil of doubles and of texts
+	floats []float64
+
+	ownGids   []uint32 // memory of what cannot be shared
+	ownInts   []int64
+	ownFloats []float64
 }
 
-func (c *Column) foldCount(v *column.Vec, rows []int32, gids []uint32) {
-	counts := c.Ints
-	if v.Valid == nil {
-		for _, g := range gids {
-			counts[g]++
+// of takes the values of the rows; all: of every row in order.
+func (x *values) of(v *column.Vec, rows []int32, gids []uint32, all bool) {
+	x.gids, x.ints, x.floats = gids, nil, nil
+	isText := v.Kind == column.String || v.Kind == column.JSON || v.Kind == column.List
+	if all && v.Valid == nil {
+		switch {
+		case v.Kind == column.Double:
+			x.floats = v.Floats[:len(gids)]
+		case !isText:
+			x.ints = v.Ints[:len(gids)]
 		}
 		return
 	}
-	for k, r := range rows {
-		if v.Valid[r] {
-			counts[gids[k]]++
+	x.ownGids = sized(x.ownGids, len(rows))
+	var n int
+	switch {
+	case v.Kind == column.Double:
+		x.ownFloats = sized(x.ownFloats, len(rows))
+		n = gather(x.ownFloats, x.ownGids, v.Floats, v.Valid, rows, gids)
+		x.floats = x.ownFloats[:n]
+	case isText:
+		for k, r := range rows {
+			x.ownGids[n] = gids[k]
+			if v.Valid == nil || v.Valid[r] {
+				n++
+			}
 		}
+	default:
+		x.ownInts = sized(x.ownInts, len(rows))
+		n = gather(x.ownInts, x.ownGids, v.Ints, v.Valid, rows, gids)
+		x.ints = x.ownInts[:n]
+	}
+	x.gids = x.ownGids[:n]
+}
+
+// gather lists the values that are there and returns how many they are.
+func gather[T any](out []T, outGids []uint32, from []T, valid []bool, rows []int32, gids []uint32) int {
+	if valid == nil {
+		for k, r := range rows {
+			out[k], outGids[k] = from[r], gids[k]
+		}
+		return len(rows)
+	}
+	n := 0
+	for k, r := range rows {
+		out[n], outGids[n] = from[r], gids[k]
+		if valid[r] {
+			n++
+		}
+	}
+	return n
+}
+
+// fold adds values to the states of their groups.
+func (c *Column) fold(x *values, op metric.Op) {
+	switch {
+	case op == metric.OpCount:
+		counts := c.Ints
+		for _, g := range x.gids {
+			counts[g]++
+		}
+	case op == metric.OpMagnitude:
+		for k, f := range x.floats {
+			c.addDouble(x.gids[k], math.Abs(f), 0)
+		}
+	case c.Type == SumLong:
+		c.foldSumLong(x.ints, x.gids)
+	case c.Type == SumDouble:
+		for k, f := range x.floats {
+			c.addDouble(x.gids[k], f, 0)
+		}
+	case c.Type == MinLong:
+		limit(c.Ints, x.ints, x.gids, func(a, b int64) bool { return a < b })
+	case c.Type == MaxLong:
+		limit(c.Ints, x.ints, x.gids, func(a, b int64) bool { return a > b })
+	case c.Type == MinDouble:
+		limit(c.Floats, x.floats, x.gids, func(a, b float64) bool { return a < b })
+	case c.Type == MaxDouble:
+		limit(c.Floats, x.floats, x.gids, func(a, b float64) bool { return a > b })
 	}
 }
 
-func (c *Column) foldSumLong(v *column.Vec, rows []int32, gids []uint32) {
+func (c *Column) foldSumLong(ints []int64, gids []uint32) {
 	low, high := c.Ints, c.High
-	for k, r := range rows {
-		if v.Valid != nil && !v.Valid[r] {
-			continue
-		}
-		x, g := v.Ints[r], gids[k]
+	for k, x := range ints {
+		g := gids[k]
 		sum, carry := bits.Add64(uint64(low[g]), uint64(x), 0)
 		low[g] = int64(sum)
 		if d := x>>63 + int64(carry); d != 0 { // seldom: the upper half is left out of the cache
@@ -167,5 +204,14 @@ func appendValue(dst []byte, v *column.Vec, i int) []byte {
 		return append(dst, v.Text(i)...)
 	default:
 		return strconv.AppendInt(dst, v.Ints[i], 10)
+	}
+}
+
+// limit keeps the value of each group that goes before all others.
+func limit[T int64 | float64](limits, values []T, gids []uint32, before func(a, b T) bool) {
+	for k, x := range values {
+		if g := gids[k]; before(x, limits[g]) {
+			limits[g] = x
+		}
 	}
 }

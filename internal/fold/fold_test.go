@@ -13,6 +13,7 @@ import (
 	"github.com/pinflow/pinflow/internal/column"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/pinflow/pinflow/internal/calendar"
@@ -314,8 +315,16 @@ func TestFoldAndMergeAnyWay(t *testing.T) {
 	s := schema(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		zoneName := rapid.SampledFrom([]string{"UTC", "Europe/London"}).Draw(rt, "zone")
-		c := view(t, s, func(v *metric.View) { v.TimeZone = zoneName })
+		filtered := rapid.Bool().Draw(rt, "filtered")
+		c := view(t, s, func(v *metric.View) {
+			if v.TimeZone = zoneName; !filtered {
+				v.Filter = ""
+			}
+		})
 		every := rapid.SliceOfN(rapid.Custom(genPin), 1, 40).Draw(rt, "pins")
+		for i := range every {
+			every[i].test = every[i].test && filtered
+		}
 		pins := every
 
 		grains := []calendar.Grain{calendar.Minute, calendar.Hour, calendar.Day}
@@ -359,6 +368,47 @@ func TestFoldAndMergeAnyWay(t *testing.T) {
 		}
 		if d := diff(naive(every, c.Zone.Location(), grain.String(), dims), read(c, got, grain)); d != "" {
 			rt.Fatalf("by %s and %v: %s", grain, dims, d)
+		}
+	})
+}
+
+// Rows that come together, with dictionaries or without, become to the last bit what they become one by one.
+func TestBatchesMakeNoDifference(t *testing.T) {
+	s := schema(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		late := rapid.SampledFrom([]string{"", "1h"}).Draw(rt, "late")
+		c := view(t, s, func(v *metric.View) {
+			v.Late.Accept = late
+			v.Filter = rapid.SampledFrom([]string{"", "is_test is not true"}).Draw(rt, "filter")
+			v.Dimensions = v.Dimensions[:rapid.IntRange(0, 2).Draw(rt, "dimensions")]
+		})
+		pins := rapid.SliceOfN(rapid.Custom(genPin), 1, 60).Draw(rt, "pins")
+		for i := range pins {
+			pins[i].at = epoch + (pins[i].at-epoch)%rapid.SampledFrom([]int64{1, 60, 86400}).Draw(rt, "within")*calendar.Second
+			pins[i].received = max(pins[i].received, pins[i].at)
+		}
+		one, together := fold.New(c), fold.New(c)
+		grain := rapid.SampledFrom([]calendar.Grain{calendar.Minute, calendar.Day}).Draw(rt, "grain")
+		one.Coarsen(grain)
+		together.Coarsen(grain)
+		for i := range pins {
+			if err := one.Add(rowsOf(rt, s, pins[i:i+1])); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		for rest := pins; len(rest) > 0; {
+			n := rapid.IntRange(1, len(rest)).Draw(rt, "batch")
+			rows := rowsOf(rt, s, rest[:n])
+			if rapid.Bool().Draw(rt, "texts by codes") {
+				rows = coded(rows)
+			}
+			if err := together.Add(rows); err != nil {
+				rt.Fatal(err)
+			}
+			rest = rest[n:]
+		}
+		if d := cmp.Diff(one.Take(), together.Take(), cmpopts.IgnoreUnexported(fold.Column{})); d != "" {
+			rt.Fatal(d)
 		}
 	})
 }

@@ -23,22 +23,35 @@ type Folder struct {
 	cols   []Column
 
 	// of the batch in hand
-	buckets []int64 // per row
-	fates   []fate  // per row
-	errs    []uint8 // per row: expressions that failed
-	failed  bool
-	rows    []int32 // chosen rows, each once; then, of an unnested dimension, once for each element
-	whole   int     // so many are the rows that are there once
-	keys    []int64 // their buckets
-	codes   [][]uint32
-	gids    []uint32
-	inRows  []int32 // of them, those that count
-	inGids  []uint32
-	inWhole int     // so many are whole rows
-	subRows []int32 // of them, those that pass a measure's filter
-	subGids []uint32
-	seen    []uint64 // by code of an element: the last row that had it
-	stamp   uint64
+	all      bool    // every row counts: rows are all, each once, fates and buckets are not there
+	single   bool    // all rows lie in one bucket
+	punctual bool    // no row is late for any grain
+	bucket   int64   // of all rows
+	buckets  []int64 // per row
+	fates    []fate  // per row
+	errs     []uint8 // per row: expressions that failed
+	failed   bool
+	rows     []int32 // chosen rows, each once; then, of an unnested dimension, once for each element
+	whole    int     // so many are the rows that are there once
+	keys     []int64 // their buckets
+	vecs     []*column.Vec
+	codes    [][]uint32
+	ids      []uint32
+	gids     []uint32
+	inRows   []int32 // of them, those that count
+	inGids   []uint32
+	inWhole  int     // so many are whole rows
+	subRows  []int32 // of them, those that pass a measure's filter
+	subGids  []uint32
+	values   values
+	seen     []uint64 // by code of an element: the last row that had it
+	stamp    uint64
+
+	every  []int32 // 0, 1, 2 and so on
+	chosen []int32 // memory of rows, when they are not all
+	kept   []int32 // of inRows
+	gidsOf []uint32
+	tuples tuples
 }
 
 // fate is what becomes of a row.
@@ -80,7 +93,7 @@ func New(c *metric.Compiled) *Folder {
 	for range c.Dims {
 		f.dicts = append(f.dicts, newDict())
 	}
-	f.codes = make([][]uint32, len(c.Dims))
+	f.codes, f.vecs = make([][]uint32, len(c.Dims)), make([]*column.Vec, len(c.Dims))
 	for _, s := range c.States {
 		f.cols = append(f.cols, Column{Type: TypeOf(s)})
 	}
@@ -110,6 +123,7 @@ func (f *Folder) Bytes() int {
 // Reset forgets the states held.
 func (f *Folder) Reset() {
 	f.groups.reset()
+	f.tuples.reset()
 	for d := range f.dicts {
 		f.dicts[d] = newDict()
 	}
@@ -250,11 +264,46 @@ func (p *plan) add(e *expr.Expr) int {
 	return i
 }
 
-// judge gives every row its bucket and fate.
+// judge gives every row its bucket and fate, or finds that all rows are alike.
 func (f *Folder) judge(rows *event.Rows) {
 	p, n := f.plan, rows.N
-	f.buckets, f.fates = sized(f.buckets, n), sized(f.fates, n)
-	when, eventTime, received := &rows.Cols[p.time], rows.Cols[p.event].Ints, rows.Cols[p.recv].Ints
+	when, received := &rows.Cols[p.time], rows.Cols[p.recv].Ints[:n]
+	f.all, f.single, f.punctual = false, false, false
+	if when.Valid == nil {
+		least, most, behind := extent(when.Ints[:n], received)
+		f.bucket = f.clock.Start(f.grain, least)
+		f.single = f.clock.Start(f.grain, most) == f.bucket // and so of all between
+		f.punctual = behind < f.c.Grace
+		f.all = p.filter < 0 && f.c.Unnest < 0 && least >= f.c.From && (f.c.Late < 0 || p.time == p.event && behind <= f.c.Late)
+	}
+	f.buckets = sized(f.buckets, n)
+	if f.all {
+		if !f.single {
+			for i, us := range when.Ints[:n] {
+				f.buckets[i] = f.clock.Start(f.grain, us)
+			}
+		}
+		return
+	}
+	f.judgeEach(when, rows.Cols[p.event].Ints, received)
+	if p.filter >= 0 {
+		f.filter(rows)
+	}
+}
+
+// extent is the least and greatest time, and the most that a row was received after it.
+func extent(times, received []int64) (least, most, behind int64) {
+	least, most, behind = times[0], times[0], received[0]-times[0]
+	for i, at := range received[:len(times)] {
+		us := times[i]
+		least, most, behind = min(least, us), max(most, us), max(behind, at-us)
+	}
+	return least, most, behind
+}
+
+func (f *Folder) judgeEach(when *column.Vec, eventTime, received []int64) {
+	n := len(received)
+	f.fates = sized(f.fates, n)
 	for i := range n {
 		f.fates[i] = rowIn
 		us := when.Ints[i]
@@ -268,12 +317,17 @@ func (f *Folder) judge(rows *event.Rows) {
 		case f.c.Late >= 0 && received[i]-eventTime[i] > f.c.Late:
 			f.fates[i] = rowDropped
 		}
-		f.buckets[i] = f.clock.Start(f.grain, us)
+		if f.single {
+			f.buckets[i] = f.bucket
+		} else {
+			f.buckets[i] = f.clock.Start(f.grain, us)
+		}
 	}
-	if p.filter < 0 {
-		return
-	}
-	prog := p.progs[p.filter]
+}
+
+// filter takes out the rows that the view's filter does not let pass.
+func (f *Folder) filter(rows *event.Rows) {
+	prog, n := f.plan.progs[f.plan.filter], rows.N
 	keep := prog.Eval(rows.Cols, n)
 	_, bad := prog.Failed()
 	for i := range n {
@@ -301,12 +355,20 @@ func (f *Folder) fail(i, n int) {
 
 // choose lists the rows that get a group.
 func (f *Folder) choose() {
-	f.rows = f.rows[:0]
+	if f.all {
+		for i := len(f.every); i < len(f.buckets); i++ {
+			f.every = append(f.every, int32(i))
+		}
+		f.rows, f.keys = f.every[:len(f.buckets)], f.buckets
+		return
+	}
+	f.rows = f.chosen[:0]
 	for i, x := range f.fates {
 		if x != rowOut {
 			f.rows = append(f.rows, int32(i))
 		}
 	}
+	f.chosen = f.rows
 	f.keys = sized(f.keys, len(f.rows))
 	for k, r := range f.rows {
 		f.keys[k] = f.buckets[r]
@@ -318,20 +380,33 @@ func (f *Folder) group(rows *event.Rows) {
 	f.whole = len(f.rows)
 	for d, at := range f.plan.dims {
 		if d != f.c.Unnest {
-			f.codes[d] = sized(f.codes[d], len(f.rows))
-			f.dicts[d].codes(f.eval(at, rows, f.rows), f.rows, f.codes[d])
+			f.vecs[d] = f.eval(at, rows, f.rows)
 		}
 	}
-	if f.c.Unnest >= 0 {
-		f.unnest(f.eval(f.plan.dims[f.c.Unnest], rows, f.rows))
+	var ids []uint32
+	if f.c.Unnest < 0 && f.tuples.fit(f.vecs) {
+		f.ids = sized(f.ids, len(f.rows))
+		f.byTuple(f.ids)
+		ids = f.ids
+	} else {
+		f.recode(rows)
+		ids = f.groups.combos.assign(f.codes, len(f.rows), &f.ids)
 	}
 	f.gids = sized(f.gids, len(f.rows))
-	f.groups.assign(f.keys, f.codes, f.gids)
+	if f.single {
+		f.groups.placeIn(f.bucket, ids, f.gids)
+	} else {
+		f.groups.place(f.keys, ids, f.gids)
+	}
 	for i := range f.cols {
 		f.cols[i].grow(f.groups.size())
 	}
+	if f.all {
+		f.inRows, f.inGids, f.inWhole = f.rows, f.gids, f.whole
+		return
+	}
 	// from here on rows that are only booked somewhere are left aside
-	f.inRows, f.inGids = f.inRows[:0], f.inGids[:0]
+	f.inRows, f.inGids = f.kept[:0], f.gidsOf[:0]
 	for k, r := range f.rows {
 		if f.fates[r] == rowIn {
 			f.inRows, f.inGids = append(f.inRows, r), append(f.inGids, f.gids[k])
@@ -339,6 +414,20 @@ func (f *Folder) group(rows *event.Rows) {
 		if k == f.whole-1 {
 			f.inWhole = len(f.inRows)
 		}
+	}
+	f.kept, f.gidsOf = f.inRows, f.inGids
+}
+
+// recode gives every chosen row the codes of its dimensions.
+func (f *Folder) recode(rows *event.Rows) {
+	for d, v := range f.vecs {
+		if d != f.c.Unnest {
+			f.codes[d] = sized(f.codes[d], len(f.rows))
+			f.dicts[d].codes(v, f.rows, f.codes[d])
+		}
+	}
+	if f.c.Unnest >= 0 {
+		f.unnest(f.eval(f.plan.dims[f.c.Unnest], rows, f.rows))
 	}
 }
 
@@ -400,35 +489,72 @@ func (f *Folder) eval(prog int, rows *event.Rows, of []int32) *column.Vec {
 
 // foldInput folds one value under one filter into the states that keep something of it.
 func (f *Folder) foldInput(rows *event.Rows, x *input) {
-	chosen, gids, whole := f.inRows, f.inGids, f.inWhole
+	if x.expr < 0 {
+		f.countRows(rows, x)
+		return
+	}
+	chosen, gids, whole, all := f.inRows, f.inGids, f.inWhole, f.all
 	if x.filter >= 0 {
 		keep := f.eval(x.filter, rows, f.inRows[:f.inWhole])
-		f.subRows, f.subGids, whole = f.subRows[:0], f.subGids[:0], 0
-		for k, r := range f.inRows {
-			if keep.Ints[r] != 0 && !keep.IsNull(int(r)) {
-				f.subRows, f.subGids = append(f.subRows, r), append(f.subGids, f.inGids[k])
-			}
-			if k == f.inWhole-1 {
-				whole = len(f.subRows)
-			}
-		}
-		chosen, gids = f.subRows, f.subGids
+		f.subRows, f.subGids = sized(f.subRows, len(chosen)), sized(f.subGids, len(chosen))
+		whole = pass(keep, chosen[:whole], gids, f.subRows, f.subGids)
+		n := whole + pass(keep, chosen[f.inWhole:], gids[f.inWhole:], f.subRows[whole:], f.subGids[whole:])
+		chosen, gids, all = f.subRows[:n], f.subGids[:n], false
 	}
-	if x.expr < 0 {
-		counts := f.cols[x.states[0]].Ints
-		for _, g := range gids {
+	v := f.eval(x.expr, rows, chosen[:whole])
+	f.values.of(v, chosen, gids, all)
+	for _, s := range x.states {
+		switch c := &f.cols[s]; c.Type {
+		case Distinct:
+			c.foldDistinct(v, chosen, gids)
+		case Quantile:
+			c.foldQuantile(v, chosen, gids)
+		default:
+			c.fold(&f.values, f.c.States[s].Op)
+		}
+	}
+}
+
+// countRows counts rows, or those that pass a filter.
+func (f *Folder) countRows(rows *event.Rows, x *input) {
+	counts := f.cols[x.states[0]].Ints
+	if x.filter < 0 {
+		for _, g := range f.inGids {
 			counts[g]++
 		}
 		return
 	}
-	v := f.eval(x.expr, rows, chosen[:whole])
-	for _, s := range x.states {
-		f.cols[s].fold(v, f.c.States[s].Op, chosen, gids)
+	keep := f.eval(x.filter, rows, f.inRows[:f.inWhole])
+	if f.all && keep.Valid == nil {
+		for k, one := range keep.Ints[:len(f.inGids)] {
+			counts[f.inGids[k]] += one
+		}
+		return
 	}
+	for k, r := range f.inRows {
+		if keep.Valid == nil || keep.Valid[r] {
+			counts[f.inGids[k]] += keep.Ints[r]
+		}
+	}
+}
+
+// pass lists the rows that a filter lets pass, with their groups, and returns how many they are.
+func pass(keep *column.Vec, rows []int32, gids []uint32, outRows []int32, outGids []uint32) int {
+	n := 0
+	for k, r := range rows {
+		outRows[n], outGids[n] = r, gids[k]
+		if keep.Ints[r] != 0 && (keep.Valid == nil || keep.Valid[r]) {
+			n++
+		}
+	}
+	return n
 }
 
 // foldHidden counts failures, rows left out and late rows.
 func (f *Folder) foldHidden(rows *event.Rows) {
+	if f.all && f.punctual && !f.failed {
+		return
+	}
 	errs, drops := f.cols[metric.StateErrors].Ints, f.cols[metric.StateLateDropped].Ints
 	received, when := rows.Cols[f.plan.recv].Ints, rows.Cols[f.plan.time].Ints
 	for k, r := range f.rows {
@@ -436,7 +562,11 @@ func (f *Folder) foldHidden(rows *event.Rows) {
 		if f.failed && f.errs[r] > 0 {
 			errs[g] += int64(f.errs[r])
 		}
-		switch f.fates[r] {
+		of := rowIn
+		if !f.all {
+			of = f.fates[r]
+		}
+		switch of {
 		case rowDropped:
 			drops[g]++
 		case rowIn:

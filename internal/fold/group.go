@@ -175,31 +175,65 @@ func (g *groups) size() int { return len(g.buckets) }
 
 // assign writes the group of every row into out: row k has buckets[k] and codes[d][k].
 func (g *groups) assign(buckets []int64, codes [][]uint32, out []uint32) {
-	ids := g.combos.assign(codes, len(out), &g.ids)
+	g.place(buckets, g.combos.assign(codes, len(out), &g.ids), out)
+}
+
+// place is assign of rows whose combos are known; nil: there are no dimensions.
+func (g *groups) place(buckets []int64, ids, out []uint32) {
 	for k := range out {
 		combo := uint32(0)
 		if ids != nil {
 			combo = ids[k]
 		}
-		if g.hashed {
-			out[k] = g.find(buckets[k], combo, codes, k)
-			continue
-		}
-		row := g.last
-		if row == nil || g.lastB != buckets[k] {
-			row = g.row(buckets[k])
-		}
-		if int(combo) < len(row.groups) && row.groups[combo] != 0 {
+		if row := g.last; row != nil && g.lastB == buckets[k] && int(combo) < len(row.groups) && row.groups[combo] != 0 {
 			out[k] = row.groups[combo] - 1
 			continue
 		}
-		out[k] = g.insert(buckets[k], combo, codes, k)
-		g.widen(row, combo)
-		row.groups[combo] = out[k] + 1
-		if g.cells > 1<<20 && g.cells > 16*len(g.buckets) {
-			g.toHash()
+		out[k] = g.one(buckets[k], combo)
+	}
+}
+
+// placeIn is place of rows of one bucket.
+func (g *groups) placeIn(bucket int64, ids, out []uint32) {
+	if ids == nil {
+		id := g.one(bucket, 0)
+		for k := range out {
+			out[k] = id
+		}
+		return
+	}
+	var known []uint32
+	for k, combo := range ids[:len(out)] {
+		if int(combo) < len(known) && known[combo] != 0 {
+			out[k] = known[combo] - 1
+			continue
+		}
+		out[k] = g.one(bucket, combo)
+		if known = nil; !g.hashed {
+			known = g.row(bucket).groups
 		}
 	}
+}
+
+// one is the group of a bucket and a combo.
+func (g *groups) one(bucket int64, combo uint32) uint32 {
+	if g.hashed {
+		return g.find(bucket, combo)
+	}
+	row := g.last
+	if row == nil || g.lastB != bucket {
+		row = g.row(bucket)
+	}
+	if int(combo) < len(row.groups) && row.groups[combo] != 0 {
+		return row.groups[combo] - 1
+	}
+	id := g.insert(bucket, combo)
+	g.widen(row, combo)
+	row.groups[combo] = id + 1
+	if g.cells > 1<<20 && g.cells > 16*len(g.buckets) {
+		g.toHash()
+	}
+	return id
 }
 
 func (g *groups) row(bucket int64) *gridRow {
@@ -220,12 +254,16 @@ func (g *groups) widen(row *gridRow, combo uint32) {
 	}
 }
 
-func (g *groups) insert(bucket int64, combo uint32, codes [][]uint32, k int) uint32 {
+func (g *groups) insert(bucket int64, combo uint32) uint32 {
 	id := uint32(len(g.buckets))
 	g.buckets = append(g.buckets, bucket)
 	g.combo = append(g.combo, combo)
-	for d := range codes {
-		g.codes[d] = append(g.codes[d], codes[d][k])
+	for d := range g.codes {
+		code := combo
+		if len(g.codes) > 1 {
+			code = g.combos.codes[d][combo]
+		}
+		g.codes[d] = append(g.codes[d], code)
 	}
 	return id
 }
@@ -236,8 +274,8 @@ func hashKey(bucket int64, combo uint32) uint64 {
 	return h ^ h>>32
 }
 
-// find is assign of one row by hash.
-func (g *groups) find(bucket int64, combo uint32, codes [][]uint32, k int) uint32 {
+// find is one by hash.
+func (g *groups) find(bucket int64, combo uint32) uint32 {
 	mask := uint64(len(g.slots) - 1)
 	i := hashKey(bucket, combo) & mask
 	for ; g.slots[i] != 0; i = (i + 1) & mask {
@@ -245,7 +283,7 @@ func (g *groups) find(bucket int64, combo uint32, codes [][]uint32, k int) uint3
 			return id
 		}
 	}
-	id := g.insert(bucket, combo, codes, k)
+	id := g.insert(bucket, combo)
 	g.slots[i] = id + 1
 	if 2*len(g.buckets) > len(g.slots) {
 		g.rehash()
@@ -302,6 +340,8 @@ type combos struct {
 	// While all codes of a tuple fit into a few bits: combo + 1 by these, 0 is not known.
 	table  []uint32
 	widths []int // bits of each dimension
+
+	tuple [][]uint32 // the one that is asked for
 }
 
 // tableBits is how many bits the codes of a tuple may have for the table: it stays in the cache.
@@ -315,9 +355,7 @@ func (c *combos) assign(codes [][]uint32, n int, scratch *[]uint32) []uint32 {
 	case 1:
 		return codes[0]
 	}
-	if c.slots == nil {
-		c.codes, c.slots = make([][]uint32, len(codes)), make([]uint32, 64)
-	}
+	c.begin(len(codes))
 	*scratch = sized(*scratch, n)
 	out := *scratch
 	if c.tabled(codes) {
@@ -332,6 +370,25 @@ func (c *combos) assign(codes [][]uint32, n int, scratch *[]uint32) []uint32 {
 		out[k] = c.find(codes, k)
 	}
 	return out
+}
+
+func (c *combos) begin(dims int) {
+	if c.slots == nil {
+		c.codes, c.slots = make([][]uint32, dims), make([]uint32, 64)
+	}
+}
+
+// one is the combo of a tuple, of at least one dimension.
+func (c *combos) one(codes []uint32) uint32 {
+	if len(codes) == 1 {
+		return codes[0]
+	}
+	c.begin(len(codes))
+	c.tuple = sized(c.tuple, len(codes))
+	for d := range codes {
+		c.tuple[d] = codes[d : d+1]
+	}
+	return c.find(c.tuple, 0)
 }
 
 // tabled makes the table wide enough for the codes, if it can be.
