@@ -101,7 +101,7 @@ func (c *cli) showAudit(r *audit.Report, days int64) error {
 	} else {
 		s := sheet{columns: []string{"bucket", "group", "measure", "answer", "lake", "detail"}, right: []bool{false, false, false, true, true}}
 		for _, d := range r.Differences {
-			s.rows = append(s.rows, []any{d.Bucket, groupText(d.Group), d.Measure, pointed(d.Answer), pointed(d.Lake), orNull(d.Detail)})
+			s.rows = append(s.rows, []any{d.Bucket, audit.GroupText(d.Group), d.Measure, pointed(d.Answer), pointed(d.Lake), orNull(d.Detail)})
 		}
 		if len(s.rows) > 0 || c.output != asTable {
 			if err := c.print(s); err != nil {
@@ -139,18 +139,4 @@ func pointed(s *string) any {
 		return nil
 	}
 	return *s
-}
-
-// groupText is the dimension values by name, in order.
-func groupText(group map[string]*string) string {
-	var parts []string
-	for name, v := range group {
-		if v == nil {
-			parts = append(parts, name+" is null")
-		} else {
-			parts = append(parts, name+"="+*v)
-		}
-	}
-	slices.Sort(parts)
-	return strings.Join(parts, " ")
 }

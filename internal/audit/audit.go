@@ -50,6 +50,7 @@ type Request struct {
 type Report struct {
 	View        string       `json:"view"`
 	Version     string       `json:"version"`
+	VersionID   int64        `json:"-"`
 	From        string       `json:"from"`
 	To          string       `json:"to"`
 	Rows        int64        `json:"rows"`    // of the lake, folded
@@ -159,7 +160,7 @@ func (a *Auditor) once(ctx context.Context, r Request, pause func(context.Contex
 		return nil, err
 	}
 	c := &comparison{a: a, clock: clock, pause: pause, version: data.Version.ID, measures: r.Measures, report: &Report{
-		View: r.View, Version: data.Version.Hash, Uncovered: []Uncovered{}, Differences: []Difference{}, Damaged: []Damaged{},
+		View: r.View, Version: data.Version.Hash, VersionID: data.Version.ID, Uncovered: []Uncovered{}, Differences: []Difference{}, Damaged: []Damaged{},
 	}}
 	for day := from; day < to; {
 		end := min(to, clock.End(calendar.Day, day))

@@ -18,7 +18,8 @@ import (
 // lease names the background check: one process does it.
 const lease = "audit"
 
-// again is how long a day that was looked at is left alone, soon how long one that could not be.
+// again is how long a day that was right is left alone, soon how long any other: what was set right is to be
+// seen soon.
 const (
 	again = 24 * time.Hour
 	soon  = time.Hour
@@ -27,6 +28,7 @@ const (
 // Closed is the part of the ledger that the background check needs beside an audit's.
 type Closed interface {
 	ledger.Jobs
+	ledger.Audits
 	Load(ctx context.Context) (*ledger.Snapshot, error)
 	Days(ctx context.Context, stream string, limit int) ([]ledger.Day, error)
 }
@@ -54,7 +56,7 @@ type Checker struct {
 	m      *Metrics
 	led    Closed
 	keeper *ledger.Keeper
-	due    map[string]time.Time // view and day → not to be looked at before
+	failed map[string]time.Time // view and day → when it could not be looked at, for a reason that passes
 	worked time.Time
 	said   fault.Repeats
 }
@@ -64,7 +66,7 @@ func NewChecker(a *Auditor, log *slog.Logger, m *Metrics, led Closed) (*Checker,
 	if a.cfg.Owner == "" {
 		return nil, fault.New(fault.Config, "no_owner", "the background audit needs the name of its process")
 	}
-	return &Checker{a: a, log: log, m: m, led: led, keeper: ledger.NewKeeper(led, a.cfg.Owner), due: map[string]time.Time{}}, nil
+	return &Checker{a: a, log: log, m: m, led: led, keeper: ledger.NewKeeper(led, a.cfg.Owner), failed: map[string]time.Time{}}, nil
 }
 
 // Run checks a day at a time until ctx ends. A difference is told loudly and stops nothing: the numbers
@@ -99,36 +101,49 @@ func (c *Checker) pass(ctx context.Context) error {
 	if _, ok, err := c.keeper.Hold(ctx, lease); err != nil || !ok {
 		return err
 	}
-	view, day, err := c.next(ctx)
+	view, version, day, err := c.next(ctx)
 	if err != nil || view == "" {
 		return err
 	}
 	c.worked = time.Now()
 	r, err := c.a.audit(ctx, Request{View: view, From: day}, c.pause)
-	next := again
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return err
-	case err != nil:
-		c.m.Days.WithLabelValues(view, "failed").Inc()
-		c.log.Warn("a closed day could not be audited", "view", view, "day", day, "again_in", soon, "error", err)
-		next = soon
-	case len(r.Damaged) > 0:
-		c.m.Days.WithLabelValues(view, "damaged").Inc()
-		c.m.Differences.WithLabelValues(view).Add(float64(len(r.Differences) + r.More))
-		c.log.Error("a closed day has segments that cannot be read: run pinflow audit", "view", view, "day", day, "segments", len(r.Damaged), "first", fmt.Sprintf("%+v", r.Damaged[0]))
-	case !r.OK:
-		c.m.Days.WithLabelValues(view, "different").Inc()
-		c.m.Differences.WithLabelValues(view).Add(float64(len(r.Differences) + r.More))
-		c.log.Error("a closed day differs from the lake: run pinflow audit", "view", view, "day", day, "differences", len(r.Differences)+r.More, "first", fmt.Sprintf("%+v", r.Differences[0]))
-	case len(r.Uncovered) > 0:
-		c.m.Days.WithLabelValues(view, "uncovered").Inc()
-		next = soon
-	default:
-		c.m.Days.WithLabelValues(view, "right").Inc()
 	}
-	c.due[view+"/"+day] = time.Now().Add(next)
-	return nil
+	found := outcome{view: view, DayAudit: ledger.DayAudit{Version: version, Day: day}}
+	if err != nil {
+		found.fails(err)
+	} else {
+		found.says(r)
+	}
+	c.tell(&found, err)
+	if fault.Is(err, fault.Transient) { // what was found of the day before still holds
+		c.failed[view+"/"+day] = time.Now()
+		return nil
+	}
+	delete(c.failed, view+"/"+day)
+	held, ok, err := c.keeper.Hold(ctx, lease)
+	if err != nil || !ok {
+		return err
+	}
+	return c.led.NoteAudit(ctx, held, found.DayAudit)
+}
+
+// tell counts what was found, and is loud about what is wrong.
+func (c *Checker) tell(o *outcome, err error) {
+	c.m.Days.WithLabelValues(o.view, o.Result).Inc()
+	log := c.log.With("view", o.view, "day", o.Day)
+	switch o.Result {
+	case ledger.AuditFailed:
+		log.Warn("a closed day could not be audited", "again_in", soon, "error", err)
+	case ledger.AuditDamaged:
+		log.Error("a closed day has segments that cannot be read: run pinflow audit", "segments", o.Differences, "first", o.First)
+	case ledger.AuditDifferent:
+		log.Error("a closed day differs from the lake: run pinflow audit", "differences", o.Differences, "first", o.First)
+	}
+	if o.numbers > 0 {
+		c.m.Differences.WithLabelValues(o.view).Add(float64(o.numbers))
+	}
 }
 
 // pause leaves the machine to others.
@@ -149,43 +164,58 @@ func (c *Checker) pause(ctx context.Context) error {
 const daysKept = 400
 
 // next is a closed day that was not looked at for a while, of the view whose turn is first.
-func (c *Checker) next(ctx context.Context) (view, day string, err error) {
+func (c *Checker) next(ctx context.Context) (view string, version int64, day string, err error) {
 	snap, err := c.led.Load(ctx)
 	if err != nil {
-		return "", "", fmt.Errorf("reading the catalogue: %w", err)
+		return "", 0, "", fmt.Errorf("reading the catalogue: %w", err)
 	}
 	var errs []error
-	for _, v := range snap.Views {
-		zone := zoneOf(&v)
+	for i := range snap.Views {
+		v := &snap.Views[i]
+		serving, zone := audited(v)
 		if zone == "" {
 			continue
 		}
 		days, err := c.led.Days(ctx, v.Stream, daysKept)
 		errs = append(errs, err)
+		looked, err := c.led.DayAudits(ctx, serving)
+		errs = append(errs, err)
+		due := make(map[string]time.Time, len(looked))
+		for i := range looked {
+			due[looked[i].Day] = looked[i].At.Add(rest(looked[i].Result))
+		}
 		for _, d := range days {
-			if d.LandedAt.IsZero() || d.Zone != zone || time.Now().Before(c.due[v.Name+"/"+d.Date]) {
+			if d.LandedAt.IsZero() || d.Zone != zone || time.Now().Before(due[d.Date]) || time.Since(c.failed[v.Name+"/"+d.Date]) < soon {
 				continue
 			}
 			if day == "" || d.Date > day {
-				view, day = v.Name, d.Date
+				view, version, day = v.Name, serving, d.Date
 			}
 			break // days come newest first
 		}
 	}
-	return view, day, errors.Join(errs...)
+	return view, version, day, errors.Join(errs...)
 }
 
-// zoneOf is the zone of the version that serves, "" when none does. A view by another time than the event's
+// rest is how long a day is left alone.
+func rest(result string) time.Duration {
+	if result == ledger.AuditRight {
+		return again
+	}
+	return soon
+}
+
+// audited is the version that serves and its zone; "" when none does. A view by another time than the event's
 // is left to audits on demand: each of its days may have rows in every day of the lake.
-func zoneOf(v *ledger.View) string {
+func audited(v *ledger.View) (version int64, zone string) {
 	for i := range v.Versions {
 		var d struct {
 			Time     string `json:"time"`
 			TimeZone string `json:"time_zone"`
 		}
 		if x := &v.Versions[i]; x.State == ledger.Serving && json.Unmarshal(x.Definition, &d) == nil && d.Time == event.ColumnEventTime {
-			return d.TimeZone
+			return x.ID, d.TimeZone
 		}
 	}
-	return ""
+	return 0, ""
 }

@@ -23,6 +23,7 @@ type Ledger interface {
 	Compaction
 	Backfills
 	Tasks
+	Audits
 	Keys
 	// Adopt fills a ledger that knows of no stream with what the lake says. It is all or nothing. One that
 	// knows some: fault.Config ledger_not_empty.

@@ -91,6 +91,20 @@ func (w *world) compareDays(answered answers) {
 		w.t.Errorf("after %v no day is complete: %+v", long, all)
 	}
 	w.t.Logf("%d days complete, %d events below their cuts", landed, below)
+	sums, err := led.AuditSums(ctx)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	looked := int64(0)
+	for version, s := range sums {
+		if looked += s.Days; s.WrongDays > 0 {
+			w.t.Errorf("of version %d the background audit found %+v", version, s.Wrong)
+		}
+	}
+	if landed > 0 && looked == 0 {
+		w.t.Errorf("%d days are complete, and the background audit looked at none", landed)
+	}
+	w.t.Logf("%d closed days of views compared with the lake in the background", looked)
 }
 
 // lived is the time between the first and the last answer.

@@ -81,6 +81,7 @@ var suite = []struct {
 	{"L2_import_is_finished_by_its_owner", importByOwner},
 	{"L1_import_of_nothing_is_forgotten", importForgotten},
 	{"L1_race_to_forget_an_import", raceForget},
+	{"audits_are_noted_by_day", audits},
 	{"catalogue_apply_is_all_or_nothing", applyAll},
 	{"status", status},
 	{"P1_reads_write_nothing", readsWriteNothing},
