@@ -99,6 +99,7 @@ const (
 "measures":[{"name":"posted","agg":"count","type":"long","format":"humanize","unit":"pins"},{"name":"share","agg":"ratio","type":"double","numerator":"video","denominator":"posted"}]}`
 	statusBody = `{"at":"2026-11-23T14:31:02Z","ok":false,"problems":["pin/0: 3 events are lost"],
 "streams":[{"name":"pin","complete_to":"2026-11-23T14:31:00Z","lag_seconds":2,
-"conservation":{"accepted":100,"rows":90,"dead":1,"duplicates":2,"gaps":0,"lost":3,"in_flight":4,"ok":true},"partitions":[],"views":[]}],
+"conservation":{"accepted":100,"rows":90,"dead":1,"duplicates":2,"gaps":0,"lost":3,"in_flight":4,"ok":true},"partitions":[],"views":[{"name":"pins","versions":[],"audit":{"at":"2026-11-23T14:30:00Z","from":"2026-11-20","to":"2026-11-22","days":3,"uncovered":0,"rows":270,"differences":2,"wrong_days":1,"wrong":[]}},
+{"name":"tags","versions":[],"audit":null}]}],
 "ledger":{"segments":{}},"leases":[]}`
 )

@@ -17,7 +17,8 @@ func (c *cli) statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Where every stream and unit stands, and whether every event is accounted for",
 		Long: `Where every stream stands: accepted = rows + dead + duplicates + gaps + lost + in flight, and how far
-the numbers are complete. What is wrong goes to stderr. Exit code 1 when something is.`,
+the numbers are complete; a table also shows how many closed days of each view the background audit has compared
+with the lake (-o json has all of it). What is wrong goes to stderr. Exit code 1 when something is.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			server, err := c.client()
@@ -43,6 +44,11 @@ func (c *cli) showStatus(r *status.Report, body []byte) error {
 		_, err = fmt.Fprintf(c.stdout, "%s\n", bytes.TrimSpace(body))
 	} else {
 		err = c.print(c.streams(r))
+	}
+	if views := c.audited(r); err == nil && c.output == asTable && len(views.rows) > 0 {
+		if _, err = fmt.Fprintln(c.stdout); err == nil {
+			err = c.print(views)
+		}
 	}
 	if err != nil {
 		return err
@@ -77,6 +83,24 @@ func (c *cli) streams(r *status.Report) sheet {
 			}
 		}
 		s.rows = append(s.rows, []any{st.Name, n.Accepted, n.Rows, n.Dead, n.Duplicates, n.Gaps, n.Lost, n.InFlight, n.OK, complete, lag})
+	}
+	return s
+}
+
+// audited is what the background audit found of each view.
+func (c *cli) audited(r *status.Report) sheet {
+	s := sheet{
+		columns: []string{"view", "audited", "days", "from", "to", "rows", "differences"},
+		right:   []bool{false, false, true, false, false, true, true},
+	}
+	for _, st := range r.Streams {
+		for _, v := range st.Views {
+			if a := v.Audit; a != nil {
+				s.rows = append(s.rows, []any{v.Name, a.At.In(c.zone()).Format("2006-01-02 15:04:05 MST"), a.Days, a.From, a.To, a.Rows, a.Differences})
+			} else {
+				s.rows = append(s.rows, []any{v.Name, "no closed day yet", 0, nil, nil, 0, 0})
+			}
+		}
 	}
 	return s
 }

@@ -188,7 +188,7 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 	if p.auditor, err = audit.New(audit.Config{Owner: p.owner(), Every: p.cfg.AuditEvery, GiveWay: p.pressure.Reason}, p.ledger, p.lake); err != nil {
 		return err
 	}
-	deps.Auditor = p.auditor
+	deps.Auditor, deps.Audits = p.auditor, p.ledger
 	deps.Tracer = trace.New(p.ledger, p.lake, topicLog{p.admin, p.wire})
 	if err := p.cfg.Registry.Register(reporter.Gauges()); err != nil {
 		return fmt.Errorf("registering the status's metrics: %w", err)

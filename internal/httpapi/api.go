@@ -51,6 +51,7 @@ type Deps struct {
 	Applier   Applier
 	Backfills Backfills
 	Auditor   Auditor
+	Audits    Audits // nil: views say nothing of them
 	Tracer    Tracer
 	Feed      Feed
 	Tail      Tail

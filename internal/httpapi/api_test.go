@@ -38,6 +38,7 @@ type world struct {
 	pulses []Pulse
 	report status.Report
 	snap   ledger.Snapshot
+	audits map[int64]ledger.AuditSum
 	days   []days.Day
 	ids    []string
 	err    error
@@ -103,6 +104,10 @@ func (w *world) Report(context.Context) (*status.Report, error) {
 
 func (w *world) Load(context.Context) (*ledger.Snapshot, error) { return &w.snap, w.err }
 
+func (w *world) AuditSums(context.Context) (map[int64]ledger.AuditSum, error) {
+	return w.audits, w.err
+}
+
 func (w *world) DaysOf(context.Context, *ledger.Snapshot, string, int) ([]days.Day, error) {
 	return w.days, w.err
 }
@@ -134,7 +139,7 @@ func newAPI(t testing.TB, w *world, cfg Config) *API {
 		cfg.Page = built
 	}
 	a, err := New(cfg, quiet(), Deps{
-		Collector: w, Querier: w, Catalogue: w, Status: w, Days: w, Lake: w, Feed: w,
+		Collector: w, Querier: w, Catalogue: w, Status: w, Days: w, Lake: w, Feed: w, Audits: w,
 		Registry: prometheus.NewRegistry(),
 	})
 	if err != nil {

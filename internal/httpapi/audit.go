@@ -6,11 +6,34 @@ import (
 	"strings"
 
 	"github.com/pinflow/pinflow/internal/audit"
+	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/status"
 )
 
 // Auditor compares answers with the lake.
 type Auditor interface {
 	Audit(ctx context.Context, r audit.Request) (*audit.Report, error)
+}
+
+// Audits is what the background audit found.
+type Audits interface {
+	AuditSums(ctx context.Context) (map[int64]ledger.AuditSum, error)
+}
+
+// audited is what was found of the version of a view that serves, nil for nothing yet.
+func (a *API) audited(ctx context.Context, v *ledger.View) (*status.Audit, error) {
+	at := answering(v)
+	if a.deps.Audits == nil || at == nil || at.State != ledger.Serving {
+		return nil, nil
+	}
+	sums, err := a.deps.Audits.AuditSums(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if sum, ok := sums[at.ID]; ok {
+		return status.AuditOf(&sum), nil
+	}
+	return nil, nil
 }
 
 // audit compares a view's days with the lake. It takes as long as folding them does, so a client asks for

@@ -14,6 +14,7 @@ import (
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/metric"
+	"github.com/pinflow/pinflow/internal/status"
 )
 
 // viewBody is a view as people know it.
@@ -33,6 +34,8 @@ type viewBody struct {
 
 	SQL        map[string]string `json:"sql,omitempty"`         // by engine
 	KernelOnly []string          `json:"kernel_only,omitempty"` // why there is none
+
+	Audit *status.Audit `json:"audit,omitempty"` // not in lists
 }
 
 type dimensionBody struct {
@@ -118,6 +121,10 @@ func (a *API) showView(w http.ResponseWriter, r *http.Request) error {
 	if b == nil {
 		return fault.New(fault.Record, "unknown_view", "the view %q has no version any more", v.Name)
 	}
+	if b.Audit, err = a.audited(r.Context(), v); err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
 	return writeJSON(w, http.StatusOK, b)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/metric"
 	"github.com/pinflow/pinflow/internal/span"
+	"github.com/pinflow/pinflow/internal/status"
 )
 
 // pins is a catalogue with a stream, and a view of it in the states given, oldest first.
@@ -78,6 +79,37 @@ func TestViewsAreToldAsPeopleKnowThem(t *testing.T) {
 	}
 	wantProblem(t, ask(a, "GET", "/v1/views/pin", nil), 404, "unknown_view")
 	wantProblem(t, ask(a, "GET", "/v1/views/pin/versions", nil), 404, "unknown_view")
+}
+
+// A view says what the background audit found of the version that serves, and nothing of others.
+func TestAViewSaysWhatTheAuditFound(t *testing.T) {
+	at := time.Unix(1_790_000_000, 0).UTC()
+	w := &world{snap: pins(t, ledger.Standby, ledger.Serving, ledger.Building), audits: map[int64]ledger.AuditSum{
+		1: {Days: 9, WrongDays: 9},
+		2: {
+			At: at, From: "2026-11-20", To: "2026-11-21", Days: 2, Rows: 70, Differences: 1, WrongDays: 1,
+			Wrong: []ledger.DayAudit{{Day: "2026-11-21", At: at, Result: ledger.AuditDifferent, Differences: 1, First: "posted"}},
+		},
+	}}
+	told := func() *status.Audit {
+		t.Helper()
+		var one viewBody
+		if err := json.Unmarshal(ask(newAPI(t, w, Config{}), "GET", "/v1/views/pins", nil).Body.Bytes(), &one); err != nil {
+			t.Fatal(err)
+		}
+		return one.Audit
+	}
+	want := &status.Audit{
+		At: at, From: "2026-11-20", To: "2026-11-21", Days: 2, Rows: 70, Differences: 1, WrongDays: 1,
+		Wrong: []status.WrongDay{{Day: "2026-11-21", At: at, Result: "different", Differences: 1, First: "posted"}},
+	}
+	if diff := cmp.Diff(want, told()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	delete(w.audits, 2)
+	if got := told(); got != nil {
+		t.Errorf("nothing was looked at, and it says %+v", got)
+	}
 }
 
 func TestDroppedViewIsNotListed(t *testing.T) {

@@ -19,6 +19,7 @@ type Source interface {
 	Status(ctx context.Context) (*ledger.Status, error)
 	CompleteTo(ctx context.Context, stream string, unit ledger.Unit) (time.Time, error)
 	FailedBackfills(ctx context.Context) ([]ledger.Backfill, error)
+	AuditSums(ctx context.Context) (map[int64]ledger.AuditSum, error)
 }
 
 // Ends returns the next offset of every partition of an open log. A topic that is no longer that log is an error.
@@ -70,6 +71,9 @@ func (r *Reporter) Report(ctx context.Context) (*Report, error) {
 		return nil, fmt.Errorf("reporting: %w", err)
 	}
 	if f.failed, err = r.led.FailedBackfills(ctx); err != nil {
+		return nil, fmt.Errorf("reporting: %w", err)
+	}
+	if f.audits, err = r.led.AuditSums(ctx); err != nil {
 		return nil, fmt.Errorf("reporting: %w", err)
 	}
 	f.ends, f.silent = r.askEnds(ctx, f.snap.Logs)
@@ -129,6 +133,7 @@ type facts struct {
 	status     *ledger.Status
 	completeTo map[string]time.Time
 	failed     []ledger.Backfill
+	audits     map[int64]ledger.AuditSum
 	ends       span.Vector
 	silent     []string
 	missing    map[string]string
@@ -143,6 +148,7 @@ func (f *facts) report() *Report {
 	}
 	r.Problems = append(r.Problems, f.unfilled()...)
 	r.Problems = append(r.Problems, f.halfImported()...)
+	r.Problems = append(r.Problems, r.wrongNumbers()...)
 	for _, l := range f.status.Leases {
 		r.Leases = append(r.Leases, Lease(l))
 	}
@@ -238,20 +244,10 @@ func (f *facts) stream(in *ledger.Stream) Stream {
 	}
 	for _, v := range f.snap.Views {
 		if v.Stream == in.Name {
-			s.Views = append(s.Views, viewOf(&v))
+			s.Views = append(s.Views, f.view(&v))
 		}
 	}
 	return s
-}
-
-func viewOf(in *ledger.View) View {
-	v := View{Name: in.Name, Versions: []Version{}}
-	for _, x := range in.Versions {
-		if x.State != ledger.Dropped {
-			v.Versions = append(v.Versions, Version{ID: x.ID, Hash: x.Hash, State: x.State})
-		}
-	}
-	return v
 }
 
 func (f *facts) partition(l *ledger.Log, k span.Key) Partition {

@@ -20,6 +20,7 @@ type source struct {
 	progress ledger.Progress
 	marks    map[string]ledger.Mark
 	failed   []ledger.Backfill
+	audits   map[int64]ledger.AuditSum
 }
 
 var (
@@ -58,6 +59,8 @@ func (s *source) Progress(context.Context) (*ledger.Progress, error) { return &s
 func (s *source) FailedBackfills(context.Context) ([]ledger.Backfill, error) {
 	return s.failed, nil
 }
+
+func (s *source) AuditSums(context.Context) (map[int64]ledger.AuditSum, error) { return s.audits, nil }
 
 func (s *source) Status(context.Context) (*ledger.Status, error) {
 	return &ledger.Status{OpenWrites: 1, Leases: []ledger.LeaseInfo{{Name: "x", Holder: "h", Number: 2}}, NewestMarks: s.marks}, nil
@@ -181,7 +184,7 @@ func TestListsAreNeverNull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"problems", "streams", "leases", "partitions", "views", "versions", "segments"} {
+	for _, name := range []string{"problems", "streams", "leases", "partitions", "views", "versions", "segments", "wrong"} {
 		if strings.Contains(string(b), `"`+name+`":null`) {
 			t.Errorf("%s is null in %s", name, b)
 		}
@@ -198,5 +201,39 @@ func TestABackfillThatGaveUpIsAProblem(t *testing.T) {
 	want := []string{"back-fill 7 of pins gave up on 2 of its days: 2026-11-20: no disk: set it right, then: pinflow backfill retry 7"}
 	if d := cmp.Diff(want, r.Problems); d != "" || r.OK {
 		t.Errorf("ok %v, problems (-want +got):\n%s", r.OK, d)
+	}
+}
+
+// What the background audit found of the version that serves is told, and is a problem with day, bucket and what to
+// do; of another version it is not.
+func TestWhatTheAuditFound(t *testing.T) {
+	s := newSource()
+	right := ledger.AuditSum{At: now, From: "2026-11-01", To: "2026-11-21", Days: 21, Uncovered: 1, Rows: 700}
+	s.audits = map[int64]ledger.AuditSum{2: right, 1: {Days: 1, WrongDays: 1, Wrong: []ledger.DayAudit{{Day: "2026-11-01", Result: ledger.AuditDifferent}}}}
+	r := report(t, s, ends, nil)
+	want := &Audit{At: now, From: "2026-11-01", To: "2026-11-21", Days: 21, Uncovered: 1, Rows: 700, Wrong: []WrongDay{}}
+	if d := cmp.Diff(want, r.Streams[1].Views[0].Audit); d != "" || !r.OK {
+		t.Errorf("ok %v, audit (-want +got):\n%s", r.OK, d)
+	}
+	for result, problem := range map[string]string{
+		ledger.AuditDifferent: "view pins differs from the lake on 2026-11-21 (and 2 more days) in 4 numbers, first posted of x: 1 in the view, 2 in the lake: " +
+			"all of it: pinflow audit pins --range 2026-11-21; if the lake is right, build the view anew: pinflow backfill start pins",
+		ledger.AuditDamaged: "view pins has 4 segments of 2026-11-21 that cannot be read (and 2 more days): posted of x: 1 in the view, 2 in the lake: " +
+			"all of it: pinflow audit pins --range 2026-11-21; if the lake is right, build the view anew: pinflow backfill start pins",
+		ledger.AuditFailed: "view pins could not be compared with the lake on 2026-11-21 (and 2 more days): posted of x: 1 in the view, 2 in the lake: " +
+			"set it right; it is tried again each hour, or now: pinflow audit pins --range 2026-11-21",
+	} {
+		sum := right
+		sum.Differences, sum.WrongDays = 4, 3
+		sum.Wrong = []ledger.DayAudit{{Day: "2026-11-21", At: now, Result: result, Differences: 4, First: "posted of x: 1 in the view, 2 in the lake"}, {Day: "2026-11-20", At: now, Result: result}}
+		s.audits[2] = sum
+		r := report(t, s, ends, nil)
+		if d := cmp.Diff([]string{problem}, r.Problems); d != "" || r.OK {
+			t.Errorf("%s: ok %v, problems (-want +got):\n%s", result, r.OK, d)
+		}
+		wrong := WrongDay{Day: "2026-11-21", At: now, Result: result, Differences: 4, First: "posted of x: 1 in the view, 2 in the lake"}
+		if d := cmp.Diff([]WrongDay{wrong, {Day: "2026-11-20", At: now, Result: result}}, r.Streams[1].Views[0].Audit.Wrong); d != "" {
+			t.Errorf("%s: wrong days (-want +got):\n%s", result, d)
+		}
 	}
 }

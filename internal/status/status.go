@@ -80,6 +80,29 @@ type Conservation struct {
 type View struct {
 	Name     string    `json:"name"`
 	Versions []Version `json:"versions"`
+	Audit    *Audit    `json:"audit"` // of the version that serves; null: no closed day was looked at yet
+}
+
+// Audit is what the background audit found of a version: closed days compared with the lake.
+type Audit struct {
+	At          time.Time  `json:"at"`   // of the newest look
+	From        string     `json:"from"` // first and last day looked at
+	To          string     `json:"to"`
+	Days        int64      `json:"days"`
+	Uncovered   int64      `json:"uncovered"`   // days of which the view does not have all
+	Rows        int64      `json:"rows"`        // of the lake, folded for it
+	Differences int64      `json:"differences"` // numbers, or segments that cannot be read
+	WrongDays   int64      `json:"wrong_days"`
+	Wrong       []WrongDay `json:"wrong"` // the newest of them, never null
+}
+
+// WrongDay is a closed day that somebody has to look at.
+type WrongDay struct {
+	Day         string    `json:"day"`
+	At          time.Time `json:"at"`
+	Result      string    `json:"result"` // different | damaged | failed
+	Differences int64     `json:"differences"`
+	First       string    `json:"first"` // the first of them, or why the day could not be compared
 }
 
 // Version is one life of a view's definition.
