@@ -1,6 +1,8 @@
 // Catalogue: what views there are, how fresh each is, and, of one, its definition with every version.
 import type { Answer, View } from './api';
 import { queryString } from './api';
+import type { Audit } from './audit';
+import { AuditCard } from './audit';
 import { lines as diffLines } from './diff';
 import { short } from './format';
 import { useAnswer } from './hooks';
@@ -83,7 +85,7 @@ interface Version {
 
 export function CatalogueView({ name, views }: { name: string; views: View[] }) {
   const live = useLive();
-  const view = useAnswer<View & { definition?: unknown; sql?: Record<string, string>; kernel_only?: string[] }>(`/v1/views/${encodeURIComponent(name)}`, live.status);
+  const view = useAnswer<View & { definition?: unknown; sql?: Record<string, string>; kernel_only?: string[]; audit?: Audit }>(`/v1/views/${encodeURIComponent(name)}`, live.status);
   const versions = useAnswer<{ versions: Version[] }>(`/v1/views/${encodeURIComponent(name)}/versions`, live.status);
   if (!view.data) {
     return (
@@ -152,6 +154,7 @@ export function CatalogueView({ name, views }: { name: string; views: View[] }) 
           </tbody>
         </table>
       </div>
+      <AuditCard view={name} audit={v.audit} />
       <Versions list={versions.data?.body.versions ?? []} />
       <section class="card code">
         <header>

@@ -1,4 +1,5 @@
 // The parts of /v1/status and /v1/days that the page shows.
+import type { Audit } from './audit';
 import { duration } from './format';
 import { clock, date } from './time';
 
@@ -39,6 +40,7 @@ export interface StreamStatus {
   schema?: number;
   conservation: Conservation;
   partitions?: PartitionStatus[];
+  views?: { name: string; audit: Audit | null }[];
 }
 
 export interface Status {

@@ -1,4 +1,5 @@
 // System: partitions with how far each unit is, who holds which job, what the ledger keeps.
+import { Audits } from './audit';
 import { bytes, duration, exact, rate, short } from './format';
 import { useAnswer } from './hooks';
 import { useLive } from './live';
@@ -34,6 +35,7 @@ export function System() {
       {s.streams.map((x) => (
         <Partitions key={x.name} s={x} rate={live.ticks[x.name]?.last.rate ?? null} at={at} />
       ))}
+      <Audits streams={s.streams} />
       <div class="streams">
         <section class="card stream">
           <h2>Ledger</h2>
