@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"golang.org/x/text/transform"
+
 	"github.com/pinflow/pinflow/internal/event"
 )
 
@@ -34,7 +36,7 @@ func openCSV(f *File, in io.Closer, text io.Reader, comma rune) (*table, error) 
 			return nil, errors.Join(f.failed(err), in.Close())
 		}
 	}
-	t := &table{f: f, in: in, part: p, rows: csv.NewReader(b), id: -1, got: -1}
+	t := &table{f: f, in: in, part: p, rows: csv.NewReader(transform.NewReader(b, &returns{})), id: -1, got: -1}
 	t.rows.Comma, t.rows.ReuseRecord = comma, true
 	if err := t.header(); err != nil {
 		return nil, errors.Join(err, in.Close())
@@ -130,6 +132,33 @@ func (p *part) Read(b []byte) (int, error) {
 	n, err := p.in.Read(b)
 	p.left -= n
 	return n, err
+}
+
+// returns doubles the \r of each \r\n within quotes: encoding/csv takes one away, and a text is kept as it is. Each
+// quote opens or closes, as the "" that stands for one does both.
+type returns struct {
+	quoted bool
+	last   byte
+}
+
+func (r *returns) Reset() { *r = returns{} }
+
+func (r *returns) Transform(dst, src []byte, _ bool) (nDst, nSrc int, err error) {
+	for ; nSrc < len(src); nSrc++ {
+		c := src[nSrc]
+		twice := c == '\n' && r.last == '\r' && r.quoted
+		if nDst == len(dst) || twice && nDst+1 == len(dst) {
+			return nDst, nSrc, transform.ErrShortDst
+		}
+		if twice {
+			dst[nDst] = '\r'
+			nDst++
+		}
+		dst[nDst] = c
+		nDst++
+		r.last, r.quoted = c, r.quoted != (c == '"')
+	}
+	return nDst, nSrc, nil
 }
 
 // texts makes sure that what is read is text: what is not would become other text unnoticed.

@@ -204,6 +204,7 @@ func TestWhatARowTells(t *testing.T) {
 		{"a.jsonl", `{"n":1`, `{"n":1`, "", registration}, // no event: the judge says so
 		{"a.csv", "title,n\nä,\n", `{"title":"ä"}`, "", registration},
 		{"a.tsv", "title\t_event_id\t_received_at\nx\ty\t2020-01-02T03:04:05Z\n", `{"title":"x"}`, "y", at("2020-01-02T03:04:05Z")},
+		{"a.csv", "title,n\r\n\"a\r\nb\r\r\n\"\"\r\n\n\r\",\"1\"\r\n", `{"title":"a\r\nb\r\r\n\"\r\n\n\r","n":"1"}`, "", registration},
 		{"a.csv", "\ufefftitle\n\"a,b\nc\"\n", `{"title":"a,b\nc"}`, "", registration},
 	} {
 		l := registered(t, write(t, test.name, []byte(test.text)))
@@ -216,6 +217,39 @@ func TestWhatARowTells(t *testing.T) {
 			t.Errorf("%s: got %s id %s received %d", test.text, r.Value, r.ID, r.Received)
 		}
 	}
+}
+
+// What stands between quotes is the text, line ends of any kind and all.
+func TestTextsOfTablesAreKept(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(testbed.Seed(t), 2))
+	table := "title,n\r\n"
+	var want []string
+	for range 2000 {
+		text := "x" // an empty one is no member
+		for range rnd.IntN(12) {
+			text += string("ab,\"\r\n"[rnd.IntN(6)])
+		}
+		value, err := json.Marshal(map[string]string{"title": text, "n": "1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, string(value))
+		table += `"` + strings.ReplaceAll(text, `"`, `""`) + `",1` + []string{"\n", "\r\n"}[rnd.IntN(2)]
+	}
+	for i, r := range records(t, registered(t, write(t, "a.csv", []byte(table))), 0, 1<<20) {
+		if diff := cmp.Diff(asJSON(t, want[i]), asJSON(t, string(r.Value))); diff != "" {
+			t.Fatalf("row %d: %s", i, diff)
+		}
+	}
+}
+
+func asJSON(t *testing.T, text string) any {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
 }
 
 func TestBadFilesAreRefused(t *testing.T) {
