@@ -159,7 +159,7 @@ func (s *Stores) stream(ctx context.Context, name string) (*ledger.Stream, error
 		names = append(names, snap.Streams[i].Name)
 	}
 	return nil, fault.New(fault.Config, "unknown_stream", "there is no stream %q", name).
-		WithAdvice("the streams are: %s", strings.Join(names, ", ")).WithExit(fault.ExitFailed)
+		WithAdvice("the streams are: %s", strings.Join(names, ", ")).WithExit(fault.ExitUsage)
 }
 
 // writeDay writes the day to f and fills in what came of it.

@@ -37,7 +37,7 @@ func (t *tail) Tail(ctx context.Context, stream string, ready func(), fn func(de
 		}
 	}
 	if len(topics) == 0 {
-		return fault.New(fault.Record, "unknown_stream", "there is no stream %q with a log", stream)
+		return fault.New(fault.Record, "unknown_stream", "there is no stream %q with a log", stream).WithExit(fault.ExitUsage)
 	}
 	wire := t.wire
 	wire.Instance = ""

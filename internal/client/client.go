@@ -210,6 +210,8 @@ func (c *Client) refusal(resp *http.Response) error {
 		if p.Code != "host_not_allowed" && p.Code != "foreign_origin" {
 			f = f.WithAdvice("give a key with --api-key-file or PINFLOW_API_KEY")
 		}
+	case p.Code == "bad_parameter":
+		f = f.WithExit(fault.ExitUsage)
 	case resp.StatusCode == http.StatusConflict:
 		f = f.WithExit(fault.ExitConflict)
 	case resp.StatusCode == http.StatusServiceUnavailable || resp.StatusCode == http.StatusTooManyRequests:

@@ -49,6 +49,7 @@ func TestRefusalsCarryTheServersWords(t *testing.T) {
 			404, `{"code":"unknown_view","detail":"unknown view \"pin\"","errors":[{"path":"view","message":"no such view","suggestion":"did you mean \"pins\"?"}]}`,
 			`unknown view "pin"; no such view: did you mean "pins"?`, 1,
 		},
+		{400, `{"code":"bad_parameter","detail":"grain: unknown word \"second\""}`, `grain: unknown word "second"`, fault.ExitUsage},
 		{409, `{"code":"stale_plan","title":"Conflict"}`, "Conflict", fault.ExitConflict},
 		{401, `{"detail":"no key"}`, "no key: give a key with --api-key-file or PINFLOW_API_KEY", 1},
 		{503, `{"code":"lake_behind","detail":"the lake has not caught up"}`, "the lake has not caught up", fault.ExitNotComplete},

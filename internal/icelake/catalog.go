@@ -152,7 +152,7 @@ func (c *catalog) location(ctx context.Context, name string) (string, error) {
 	err := c.db.QueryRowContext(ctx, c.bind(`SELECT metadata_location FROM iceberg_tables
 		WHERE catalog_name = ? AND table_namespace = ? AND table_name = ?`), CatalogName, Namespace, name).Scan(&at)
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", fault.New(fault.Config, "no_table", "the lake has no table %s.%s", Namespace, name)
+		return "", fault.New(fault.Config, "no_table", "the lake has no table %s.%s", Namespace, name).WithExit(fault.ExitUsage)
 	}
 	if err != nil {
 		return "", c.unavailable("looking up table "+name, err)
