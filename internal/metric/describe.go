@@ -154,6 +154,16 @@ func MetadataDiff(before, after []byte) []Changed {
 	return out
 }
 
+// LabelsDiff is MetadataDiff without the parts that Describe tells, for versions that do not compute the same. What
+// is new or gone as a whole is in both.
+func LabelsDiff(before, after []byte) []Changed {
+	told := map[int][]string{1: {"from", "no_history"}, 3: {"stored", "type", "agg", "value", "percentile", "states"}} // by depth
+	return slices.DeleteFunc(MetadataDiff(before, after), func(c Changed) bool {
+		key := strings.Split(c.Key, ".")
+		return slices.Contains(told[len(key)], key[len(key)-1])
+	})
+}
+
 // byName makes lists of named things objects, and numbers of microseconds durations.
 func byName(v any) any {
 	switch v := v.(type) {

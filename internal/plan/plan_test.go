@@ -184,6 +184,14 @@ func TestViews(t *testing.T) {
 			equal(t, len("filter"), c.Line)
 			equal(t, true, l.Anew && l.State == ledger.Building)
 		}},
+		"filter, names and a ratio": {change: func(v *metric.View) {
+			filter(v)
+			v.DisplayName, v.Measures[1].Format = "P", "integer"
+			v.Measures = append(v.Measures, metric.Measure{Name: "value", Type: "ratio", Numerator: "posted", Denominator: "reach"})
+		}, want: "rebuild auto=false", check: func(t *testing.T, c *plan.Change, _ *ledger.ViewChange) {
+			equal(t, "filter, display_name, measures.reach.format, measures.value", c.Detail)
+			equal(t, []string{"+ display_name: P", "+ measures.reach.format: integer", "+ measures.value: posted / reach"}, c.Diff[2:])
+		}},
 		"measure": {change: func(v *metric.View) { v.Measures[1].Expr = "followers + 1" }, want: "rebuild auto=false", check: func(t *testing.T, c *plan.Change, _ *ledger.ViewChange) {
 			equal(t, []string{"reach", "mean"}, c.Measures)
 			equal(t, []string{"other"}, c.Dashboards)
@@ -191,7 +199,7 @@ func TestViews(t *testing.T) {
 		}},
 		"measure gone": {change: func(v *metric.View) { v.Measures = v.Measures[:1] }, want: "rebuild auto=false", check: func(t *testing.T, c *plan.Change, _ *ledger.ViewChange) {
 			equal(t, []string{"reach"}, c.Measures)
-			equal(t, []string{"- measures.reach: sum of followers"}, c.Diff)
+			equal(t, []string{"- measures.reach: sum of followers", "- measures.mean: reach / posted"}, c.Diff)
 		}},
 		"new measure": {change: func(v *metric.View) {
 			v.Measures = append(v.Measures, metric.Measure{Name: "most", Agg: "max", Expr: "followers"})

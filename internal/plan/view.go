@@ -79,7 +79,9 @@ func (v *viewDiff) compare() (bool, error) {
 		return false, nil
 	case v.same(target):
 		out.Category, out.Auto = Metadata, true
-		v.metadata(metric.MetadataDiff(target.Metadata, v.compiled.Metadata()))
+		keys := v.metadata(metric.MetadataDiff(target.Metadata, v.compiled.Metadata()))
+		v.at(keys)
+		out.Detail = strings.Join(keys, ", ") + ": at once"
 	case v.building != nil && v.same(v.serving):
 		out.Category, out.Detail = Rebuild, "back to the version that serves: what is being built is given up"
 		next.Keep = true
@@ -92,16 +94,14 @@ func (v *viewDiff) compare() (bool, error) {
 	return true, v.shown(next)
 }
 
-// metadata says which names, formats, ratios, tiers, deadline or tests differ.
-func (v *viewDiff) metadata(changed []metric.Changed) {
-	var keys []string
+// metadata says which names, formats, ratios, tiers, deadline or tests differ, and names their keys.
+func (v *viewDiff) metadata(changed []metric.Changed) (keys []string) {
 	for _, c := range changed {
 		keys = append(keys, c.Key)
 		v.out.Diff = append(v.out.Diff, said("- ", c.Key, c.Before)...)
 		v.out.Diff = append(v.out.Diff, said("+ ", c.Key, c.After)...)
 	}
-	v.at(keys)
-	v.out.Detail = strings.Join(keys, ", ") + ": at once"
+	return keys
 }
 
 // at notes where the first of the keys stands in the file.
@@ -155,6 +155,8 @@ func (v *viewDiff) rebuild(target *ledger.ViewVersion, next *ledger.ViewChange) 
 	v.at(keys)
 	out.Measures = v.affected(keys, before)
 	out.Dashboards = v.c.boards(v.want.Name, out.Measures)
+	labels := slices.DeleteFunc(metric.LabelsDiff(target.Metadata, v.compiled.Metadata()), func(c metric.Changed) bool { return slices.Contains(keys, c.Key) })
+	keys = append(keys, v.metadata(labels)...)
 	if out.Detail == "" {
 		out.Detail = strings.Join(keys, ", ")
 		if v.building != nil {
