@@ -62,41 +62,62 @@ func (c *chunk) read(v *column.Vec, m *space, n int) error {
 			continue
 		}
 		k := min(n-pos, c.left)
-		present, valid := k, []bool(nil)
-		if c.optional {
-			m.valid = grown(m.valid, pos+k)
-			valid = m.valid[pos : pos+k]
-			var err error
-			if present, err = c.levels.flags(valid); err != nil {
-				return err
-			}
-			nulls = nulls || present < k
+		present, err := c.present(v, m, pos, k)
+		if err != nil {
+			return err
 		}
-		if err := c.values(v, m, pos, valid, k, present); err != nil {
+		nulls = nulls || present < k
+		if err := c.values(v, m, pos, k, present); err != nil {
 			return err
 		}
 		pos, c.left = pos+k, c.left-k
 	}
-	if nulls {
-		v.Valid = m.valid[:n]
+	if !nulls {
+		v.Valid = nil
 	}
 	return nil
 }
 
+// present tells how many of k values at pos are there. While it is all, which ones is not written down.
+func (c *chunk) present(v *column.Vec, m *space, pos, k int) (int, error) {
+	if !c.optional {
+		return k, nil
+	}
+	all, err := c.levels.set(k)
+	switch {
+	case err != nil:
+		return 0, err
+	case !all && v.Valid == nil:
+		m.valid = room(m.valid, v.Len)
+		v.Valid = m.valid
+		fill(v.Valid[:pos], true)
+	case all && v.Valid != nil:
+		fill(v.Valid[pos:pos+k], true)
+	}
+	if all {
+		return k, nil
+	}
+	return c.levels.flags(v.Valid[pos : pos+k])
+}
+
 // values appends k values at pos, of which so many are there.
-func (c *chunk) values(v *column.Vec, m *space, pos int, valid []bool, k, present int) error {
+func (c *chunk) values(v *column.Vec, m *space, pos, k, present int) error {
+	var valid []bool
+	if present < k {
+		valid = v.Valid[pos : pos+k]
+	}
 	switch c.kind {
 	case column.String, column.JSON:
 		return c.texts(v, m, pos, valid, k, present)
 	case column.Double:
-		m.floats = grown(m.floats, pos+k)
+		m.floats = room(m.floats, v.Len)
 		v.Floats = m.floats[:pos+k]
 		if err := c.doubles(v.Floats[pos : pos+present]); err != nil {
 			return err
 		}
 		spread(v.Floats[pos:], valid, present)
 	default:
-		m.ints = grown(m.ints, pos+k)
+		m.ints = room(m.ints, v.Len)
 		v.Ints = m.ints[:pos+k]
 		if err := c.longs(v.Ints[pos : pos+present]); err != nil {
 			return err
@@ -194,30 +215,16 @@ func plainDoubles(dst []float64, data []byte) ([]byte, error) {
 
 // take reads codes that are surely of the dictionary.
 func (c *chunk) take(n int) ([]int32, error) {
-	c.scratch = grown(c.scratch, n)
-	return c.scratch, c.checked(c.scratch)
-}
-
-func (c *chunk) checked(dst []int32) error {
-	if err := c.codes.read(dst); err != nil {
-		return err
-	}
-	most := uint32(0)
-	for _, code := range dst {
-		most = max(most, uint32(code))
-	}
-	if len(dst) > 0 && int(most) >= c.entries {
-		return fmt.Errorf("code %d of a dictionary of %d entries", most, c.entries)
-	}
-	return nil
+	c.scratch = room(c.scratch, n)
+	return c.scratch, c.codes.read(c.scratch, c.entries)
 }
 
 // texts appends codes while all values of the block are of the dictionary, else the texts themselves.
 func (c *chunk) texts(v *column.Vec, m *space, pos int, valid []bool, k, present int) error {
 	if c.coded && (pos == 0 || v.Codes != nil) {
-		m.codes = grown(m.codes, pos+k)
+		m.codes = room(m.codes, v.Len)
 		v.Codes, v.Offs, v.Bytes = m.codes[:pos+k], c.offs, c.bytes
-		if err := c.checked(v.Codes[pos : pos+present]); err != nil {
+		if err := c.codes.read(v.Codes[pos:pos+present], c.entries); err != nil {
 			return err
 		}
 		spread(v.Codes[pos:], valid, present)
@@ -226,7 +233,7 @@ func (c *chunk) texts(v *column.Vec, m *space, pos int, valid []bool, k, present
 	if pos == 0 || v.Codes != nil {
 		m.offs, m.bytes = append(m.offs[:0], 0), m.bytes[:0]
 		for i := range pos { // what came before the dictionary was given up
-			if m.valid == nil || m.valid[i] {
+			if !v.IsNull(i) {
 				m.bytes = append(m.bytes, v.Text(i)...)
 			}
 			m.offs = append(m.offs, int32(len(m.bytes)))
@@ -372,10 +379,16 @@ func (c *chunk) dictionary(data []byte, n int) error {
 	return err
 }
 
-// grown is s with n elements, what it held kept.
-func grown[T any](s []T, n int) []T {
+// room is s with n elements. What it held is kept if there was room before.
+func room[T any](s []T, n int) []T {
 	if n <= cap(s) {
 		return s[:n]
 	}
-	return append(s, make([]T, n-len(s))...)
+	return make([]T, n)
+}
+
+func fill(flags []bool, to bool) {
+	for i := range flags {
+		flags[i] = to
+	}
 }
