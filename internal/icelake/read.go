@@ -63,11 +63,18 @@ type filled struct {
 // blocksInHand is how many blocks the readers of a scan share: one being read by each, one being shown.
 const blocksInHand = scanFiles + 1
 
+// spareBytes is how large a block may be so that its memory is kept for the next scan.
+const spareBytes = 8 << 20
+
 // newFileReader prepares the columns asked for (nil: all) and the conditions.
 func (l *Lake) newFileReader(sel lake.Selection, names []string, sc *iceberg.Schema, by string) *fileReader {
 	r := &fileReader{lake: l, blocks: make(chan *filled), free: make(chan *filled, blocksInHand)}
 	for range blocksInHand {
-		r.free <- &filled{}
+		b, ok := l.spare.Get().(*filled)
+		if !ok {
+			b = &filled{}
+		}
+		r.free <- b
 	}
 	if names == nil {
 		for _, f := range sc.Fields() {
@@ -127,6 +134,7 @@ func (r *fileReader) find(sc *iceberg.Schema, name string) int {
 func (r *fileReader) read(ctx context.Context, tasks []table.FileScanTask, fn func(*lake.Block) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer r.giveBack()
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(scanFiles)
 	ended := make(chan error, 1)
@@ -156,6 +164,23 @@ func (r *fileReader) read(ctx context.Context, tasks []table.FileScanTask, fn fu
 				return failed
 			}
 			return err
+		}
+	}
+}
+
+// giveBack leaves the memory of the blocks, which are free again, to later scans.
+func (r *fileReader) giveBack() {
+	for {
+		select {
+		case b := <-r.free:
+			if b.Bytes() > spareBytes {
+				continue
+			}
+			clear(b.Cols[:cap(b.Cols)]) // which hold dictionaries
+			b.origin = nil
+			r.lake.spare.Put(b)
+		default:
+			return
 		}
 	}
 }
@@ -350,9 +375,6 @@ func (r *fileReader) group(ctx context.Context, f *file.Reader, g int, l layout,
 			return ctx.Err()
 		}
 		b.of, b.origin = l.of, l.origin
-		if len(b.Cols) != len(l.columns) {
-			b.Block = pages.Block{}
-		}
 		err := rows.Next(&b.Block, most)
 		if err != nil || b.N == 0 {
 			r.free <- b

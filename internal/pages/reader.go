@@ -24,7 +24,7 @@ type Column struct {
 }
 
 // Block is rows as columns, parallel to those asked for. It is filled again and again in the same memory,
-// but for dictionaries, which are made once.
+// also of other columns, but for dictionaries, which are made once.
 type Block struct {
 	N    int
 	Cols []column.Vec
@@ -70,8 +70,9 @@ func (r *Reader) Next(b *Block, most int) (err error) {
 		}
 	}()
 	b.N = min(most, r.left)
-	if b.Cols == nil {
-		b.Cols, b.spaces = make([]column.Vec, len(r.columns)), make([]space, len(r.columns))
+	b.Cols = room(b.Cols[:cap(b.Cols)], len(r.columns))
+	if len(b.spaces) < len(r.columns) {
+		b.spaces = append(b.spaces, make([]space, len(r.columns)-len(b.spaces))...)
 	}
 	if b.N == 0 {
 		return nil
@@ -83,6 +84,15 @@ func (r *Reader) Next(b *Block, most int) (err error) {
 	}
 	r.left -= b.N
 	return nil
+}
+
+// Bytes is how much memory the block keeps.
+func (b *Block) Bytes() int {
+	n := 0
+	for _, m := range b.spaces {
+		n += cap(m.valid) + 8*(cap(m.ints)+cap(m.floats)) + 4*(cap(m.codes)+cap(m.offs)) + cap(m.bytes)
+	}
+	return n
 }
 
 // Fits tells whether a column of a file can be read as the kind: nil if so.

@@ -52,13 +52,14 @@ func TestBlocksAreWhatWasWritten(t *testing.T) {
 		}
 		rec := array.NewRecordBatch(arrow.NewSchema(fields, nil), arrays, int64(n))
 		f := written(t, rec)
-		var columns []pages.Column
+		var all []pages.Column
 		for i, k := range kinds { // each has one leaf
-			columns = append(columns, pages.Column{Leaf: i, Kind: k.kind})
+			all = append(all, pages.Column{Leaf: i, Kind: k.kind})
 		}
 		at := 0
 		blocks := []*pages.Block{{}, {}} // two in turn, as a reader has that is ahead
 		for g := range f.NumRowGroups() {
+			columns := rapid.Permutation(all).Draw(t, "columns")[:rapid.IntRange(1, len(all)).Draw(t, "of them")]
 			r, err := pages.New(t.Context(), f, g, columns)
 			if err != nil {
 				t.Fatal(err)
@@ -71,14 +72,18 @@ func TestBlocksAreWhatWasWritten(t *testing.T) {
 				if b.N == 0 {
 					break
 				}
+				if len(b.Cols) != len(columns) {
+					t.Fatalf("%d columns, want %d", len(b.Cols), len(columns))
+				}
 				for c := range b.Cols {
+					kind, want := columns[c].Kind, want[columns[c].Leaf]
 					for i := range b.N {
-						if got := shown(&b.Cols[c], i); got != want[c][at+i] {
-							t.Fatalf("%s, row %d: %s, want %s", kinds[c].kind, at+i, got, want[c][at+i])
+						if got := shown(&b.Cols[c], i); got != want[at+i] {
+							t.Fatalf("%s, row %d: %s, want %s", kind, at+i, got, want[at+i])
 						}
 					}
-					if flat := b.Cols[c].Flat(); flat.Codes != nil || shown(flat, b.N-1) != want[c][at+b.N-1] {
-						t.Fatalf("%s flat: %s, want %s", kinds[c].kind, shown(flat, b.N-1), want[c][at+b.N-1])
+					if flat := b.Cols[c].Flat(); flat.Codes != nil || shown(flat, b.N-1) != want[at+b.N-1] {
+						t.Fatalf("%s flat: %s, want %s", kind, shown(flat, b.N-1), want[at+b.N-1])
 					}
 				}
 				at += b.N
