@@ -32,8 +32,11 @@ nothing does but the view does not have all of it, as while its history is fille
 			}
 			from, err1 := time.Parse(time.DateOnly, first)
 			to, err2 := time.Parse(time.DateOnly, last)
-			if err1 != nil || err2 != nil || to.Before(from) {
+			if err1 != nil || err2 != nil {
 				return usage(cmd, "--range %q is no range of days: write it like 2026-11-01..2026-11-22", rng)
+			}
+			if to.Before(from) {
+				return usage(cmd, "--range %q ends before it begins", rng)
 			}
 			return c.audit(cmd, args[0], strings.Join(measures, ","), from, to)
 		},

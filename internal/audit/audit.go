@@ -77,7 +77,7 @@ type Damaged struct {
 type Uncovered struct {
 	From   string `json:"from"`
 	To     string `json:"to"`
-	Rows   int64  `json:"rows"` // of the lake's days that it touches; 0: they were not read
+	Rows   int64  `json:"rows"` // of the lake; 0: they were not read
 	Reason string `json:"reason"`
 }
 
@@ -220,7 +220,11 @@ func bounds(r Request, clock *calendar.Clock) (from, to int64, err error) {
 	loc := clock.Zone().Location()
 	read := func(name, text string) (int64, error) {
 		for _, layout := range []string{time.DateOnly, time.RFC3339} {
-			if t, err := time.ParseInLocation(layout, text, loc); err == nil && t.Year() > 1900 && t.Year() < 2200 {
+			switch t, err := time.ParseInLocation(layout, text, loc); {
+			case err != nil:
+			case t.Year() < 1970 || t.Year() >= 2200:
+				return 0, bad(name, "%s is too far away", text).WithAdvice("events are between 1970 and 2200")
+			default:
 				return t.UnixMicro(), nil
 			}
 		}

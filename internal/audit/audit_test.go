@@ -501,11 +501,11 @@ func TestPartOfADay(t *testing.T) {
 		return today.AddDate(0, 0, -back).Add(clock).Format(time.RFC3339)
 	}
 	r := w.audit(audit.Request{From: moment(1, 70*time.Second), To: moment(1, 100*time.Second)})
-	if !r.OK || r.Groups != 2 || r.From != moment(1, time.Minute) || r.To != moment(1, 2*time.Minute) {
+	if !r.OK || r.Groups != 2 || r.Rows != 1 || r.From != moment(1, time.Minute) || r.To != moment(1, 2*time.Minute) {
 		t.Errorf("%+v", r)
 	}
 	r = w.audit(audit.Request{From: moment(5, 70*time.Second), To: moment(5, 100*time.Second)})
-	if !r.OK || r.Groups != 2 || r.From != moment(5, 0) || r.To != moment(5, time.Hour) {
+	if !r.OK || r.Groups != 2 || r.Rows != 2 || r.From != moment(5, 0) || r.To != moment(5, time.Hour) {
 		t.Errorf("%+v", r)
 	}
 	if r = w.audit(audit.Request{From: day(1)}); r.OK || len(r.Differences) == 0 {
@@ -576,6 +576,7 @@ func TestRefuses(t *testing.T) {
 		want string
 	}{
 		{audit.Request{From: "2026-13-01"}, `from: "2026-13-01" is no date`},
+		{audit.Request{From: "1900-01-01"}, "from: 1900-01-01 is too far away: events are between 1970 and 2200"},
 		{audit.Request{From: day(0), To: "x"}, `to: "x" is no date`},
 		{audit.Request{From: day(0), To: day(0)}, "the end is not part of it"},
 		{audit.Request{From: day(0), To: day(3)}, "the range ends at"},

@@ -221,7 +221,7 @@ func (c *comparison) fold(ctx context.Context, ans *answer) (*fold.States, error
 		}
 		c.report.Rows += ans.r.Rows - rows
 		if below = ans.r.Below - below; below > 0 {
-			c.uncovered(max(ans.from, x.from), min(ans.to, x.to), below, c.lacking(ans, x.day))
+			c.uncovered(x.from, x.to, below, c.lacking(ans, x.day))
 		}
 	}
 	if err := settle(); err != nil {
@@ -252,8 +252,9 @@ func (c *comparison) scans(ans *answer) []scan {
 	}
 	var out []scan
 	for d := floorDay(ans.from); d <= floorDay(ans.to-1); d++ {
-		sel.From, sel.To = d*usPerDay, (d+1)*usPerDay
-		out = append(out, scan{sel, time.UnixMicro(sel.From).UTC().Format(time.DateOnly), sel.From, sel.To})
+		day := d * usPerDay
+		sel.From, sel.To = max(day, ans.from), min(day+usPerDay, ans.to)
+		out = append(out, scan{sel, time.UnixMicro(day).UTC().Format(time.DateOnly), sel.From, sel.To})
 	}
 	return out
 }
