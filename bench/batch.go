@@ -19,9 +19,12 @@ import (
 
 var lakeBench = bench{
 	name: "batch", title: "Apache Kafka → lake, beside Spark, Kafka Connect and a consumer in Python",
-	how: "`-events` real pins (about 1 KB each) lie in a topic of six partitions on Apache Kafka 4.1.1, which runs on the same two cores and is not counted. One after the other read them from the first to the last: pinflow's batch unit and committer with the settings of `up` (judged, duplicates looked for, 14 typed columns and the rest as JSON, sorted by day, zstd, committed to Iceberg each second); Spark 3.5.7 Structured Streaming (local[2], 2 GB, trigger availableNow, `from_json` of 16 fields, no cleaning, no dedup) to Parquet and to an Iceberg table; Kafka Connect 3.9.1 with Apache Iceberg's sink 1.10.1 (2 tasks, a commit every 5 s); and `-sample` of them a consumer in Python that puts each message as an object of its own, on the disk (not synced) and into S3. Rates are without the time a JVM takes to start, which stands beside. Memory is of the process and its children at most; CPU of the same, start-up included.",
+	how: "`-events` real pins (about 1 KB each) lie in a topic of six partitions on Apache Kafka 4.1.1, which runs on the same two cores and is not counted. One after the other read them from the first to the last: pinflow's batch unit and committer with the settings of `up` (merging of small files waits while a reader is far behind; judged, duplicates looked for, 14 typed columns and the rest as JSON, sorted by day, zstd, committed to Iceberg each second); Spark 3.5.7 Structured Streaming (local[2], 2 GB, trigger availableNow, `from_json` of 16 fields, no cleaning, no dedup) to Parquet and to an Iceberg table; Kafka Connect 3.9.1 with Apache Iceberg's sink 1.10.1 (2 tasks, a commit every 5 s); and `-sample` of them a consumer in Python that puts each message as an object of its own, on the disk (not synced) and into S3. Rates are without the time a JVM takes to start, which stands beside. Memory is of the process and its children at most; CPU of the same, start-up included.",
 	run: runLake,
 }
+
+// batchMemory is what the batch unit alone may take, MiB.
+const batchMemory = 512
 
 func runLake(ctx context.Context, e *env) (_ []figure, err error) {
 	if err := errors.Join(e.install(ctx), e.script(ctx, "venv", "spark"), e.script(ctx, "jars", "peer-spark"), e.script(ctx, "jars", "peer-connect")); err != nil {
@@ -41,7 +44,7 @@ func runLake(ctx context.Context, e *env) (_ []figure, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := k.backlog(ctx, e.events); err != nil {
+	if err := k.backlog(ctx, e.events, 1); err != nil {
 		return nil, err
 	}
 	e.say("%d events in the topic", e.events)
@@ -54,7 +57,10 @@ func runLake(ctx context.Context, e *env) (_ []figure, err error) {
 	}
 	rate := float64(e.events) / ours.Seconds
 	core := func(s spent) float64 { return float64(e.events) / s.cpu.Seconds() }
-	out := append([]figure{fact("pinflow", rate, "events/s")}, e.took("pinflow", ours.spent)...)
+	out := []figure{
+		fact("pinflow", rate, "events/s"), fact("pinflow, CPU", ours.cpu.Seconds()/float64(e.events)*1e6, "µs/event"),
+		most("pinflow, memory at most", ours.peak, "MiB", batchMemory),
+	}
 	for _, to := range []string{"parquet", "iceberg"} {
 		theirs, seconds, err := e.sparkToLake(ctx, k, to)
 		if err != nil {

@@ -133,15 +133,15 @@ func (e *env) onKafka(ctx context.Context, k *kafka, name string, edits ...edit)
 	return data, settings, s.stop()
 }
 
-// backlog puts n real pins into the topic.
-func (k *kafka) backlog(ctx context.Context, n int) error {
+// backlog puts n real pins into the topic, their event times spread over so many days.
+func (k *kafka) backlog(ctx context.Context, n, days int) error {
 	w := &workshop{wire: k.wire()}
 	f, err := w.feeder()
 	if err != nil {
 		return err
 	}
 	defer f.producer.Close()
-	f.partitions = kafkaPartitions
+	f.partitions, f.days = kafkaPartitions, days
 	const chunk = 5000
 	for at := 0; at < n; at += chunk {
 		if _, err := f.append(ctx, at, min(chunk, n-at)); err != nil {
@@ -203,7 +203,7 @@ func (e *env) drain(ctx context.Context, unit ledger.Unit, data string, k *kafka
 // childDrain is the process of drain.
 func childDrain(ctx context.Context, unit ledger.Unit, data, broker, profile string) (err error) {
 	defer app.FewerCollections()() // as app.Run does, with one unit
-	defer app.BoundMemory(app.Units{Batch: true})()
+	defer app.BoundMemory(app.Units{Batch: unit == ledger.Batch, Live: unit == ledger.Live})()
 	w, err := openOnKafka(ctx, data, broker)
 	if err != nil {
 		return err

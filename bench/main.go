@@ -27,7 +27,7 @@ type bench struct {
 // all benches, in the order of the report.
 func all() []bench {
 	return []bench{
-		collectBench, doorBench, overloadBench, peerBench, batchBench, liveBench, lakeBench, windowBench, pipelineBench, freshBench, restartBench, queryBench, backfillBench, historyBench, historyPeersBench, besideBench, kernelBench, duckBench, sketchBench, commitBench,
+		collectBench, doorBench, overloadBench, peerBench, batchBench, liveBench, lakeBench, floodBench, windowBench, pipelineBench, freshBench, restartBench, queryBench, backfillBench, historyBench, historyPeersBench, besideBench, kernelBench, duckBench, sketchBench, commitBench,
 	}
 }
 

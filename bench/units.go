@@ -114,6 +114,7 @@ type feeder struct {
 	producer   *kafkalog.Producer
 	pins       []template
 	partitions int // 0: 2
+	days       int // over which event times are spread, back from now; 0: 1
 }
 
 func (w *workshop) feeder() (*feeder, error) {
@@ -134,11 +135,14 @@ func (w *workshop) feeder() (*feeder, error) {
 func (f *feeder) append(ctx context.Context, from, n int) (bytes int64, err error) {
 	recs := make([]event.Record, n)
 	now := time.Now()
-	stamp := moment(now)
+	stamps := make([]string, max(f.days, 1))
+	for i := range stamps {
+		stamps[i] = moment(now.AddDate(0, 0, -i))
+	}
 	for i := range recs {
 		id := uint64(from + i)
 		value := append([]byte(nil), f.pins[id%uint64(len(f.pins))]...)
-		patch(value, id, stamp)
+		patch(value, id, stamps[id%uint64(len(stamps))])
 		bytes += int64(len(value))
 		name := string(value[idAt-len("bench-") : idAt+idDigits])
 		recs[i] = event.Record{Key: f.keyOf(id), Partition: []byte(name), Value: value, ID: name, Received: now.UnixMicro(), Schema: 1}
@@ -234,7 +238,7 @@ func (w *workshop) drainBatch(ctx context.Context, end span.Vector) (_ []figure,
 	if err != nil {
 		return nil, err
 	}
-	c, err := batch.NewCommitter(batch.CommitterConfig{Owner: "bench", Every: time.Second}, log, m, w.ledger, lake)
+	c, err := batch.NewCommitter(batch.CommitterConfig{Owner: "bench", Every: time.Second, Behind: u.Behind}, log, m, w.ledger, lake)
 	if err != nil {
 		return nil, err
 	}

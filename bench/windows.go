@@ -44,7 +44,7 @@ func runWindows(ctx context.Context, e *env) (_ []figure, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := k.backlog(ctx, e.events); err != nil {
+	if err := k.backlog(ctx, e.events, 1); err != nil {
 		return nil, err
 	}
 	e.say("%d events in the topic", e.events)
