@@ -14,6 +14,7 @@ import (
 
 	"github.com/pinflow/pinflow/internal/calendar"
 	"github.com/pinflow/pinflow/internal/column"
+	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/fold"
 	"github.com/pinflow/pinflow/internal/ledger"
@@ -325,6 +326,9 @@ func (t *table) state(i int) string {
 		return t.w.total(t.p.to, t.block.Cols[t.late].Ints[i])
 	}
 	b := t.block.Buckets[i]
+	if t.w.some(b) {
+		return stateIncomplete
+	}
 	k, _ := slices.BinarySearch(t.p.buckets, b)
 	return t.w.state(b, t.p.end(k), t.block.Cols[t.late].Ints[i])
 }
@@ -516,7 +520,11 @@ func (t *table) meta(a *Answer, d *ledger.Data) {
 		return n
 	}
 	if n := sum(keptErrors); n > 0 {
-		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("an expression failed %d times: such a row counts with NULL there", n))
+		text := fmt.Sprintf("an expression failed %d times: such a row counts with NULL there", n)
+		if p.c.Time != event.ColumnEventTime {
+			text = fmt.Sprintf("%s have no %s and are left out, or an expression failed on them and counts as NULL there", events(n), p.c.Time)
+		}
+		a.Meta.Warnings = append(a.Meta.Warnings, text)
 	}
 	if n := sum(keptDropped); n > 0 {
 		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("%s%s came later than the view accepts: left out", events(n), p.each()))

@@ -30,6 +30,7 @@ const (
 
 const (
 	beforeFirst  = "before the first event"
+	beforeFrom   = "the view has no history of that time: backfill.from is later"
 	beganWithin  = "this version of the view began within it"
 	noHistory    = "the view has no history: backfill.from is none"
 	olderVersion = "before this version of the view"
@@ -71,7 +72,7 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 	w.clock, w.edge = clock, edge
 	// What is asked beyond the present is not there yet; it is no gap.
 	end := min(p.to, clock.End(edge, max(w.now, p.from)))
-	created := since(d)
+	created := max(since(d), p.c.From)
 	begin, live := w.bounds(p, d, created)
 	f := d.Filling
 	if f == nil {
@@ -85,7 +86,12 @@ func newWorth(p *plan, d *ledger.Data, now time.Time, wait time.Duration) *worth
 	if begin = clock.Start(edge, begin); live > begin {
 		live = clock.End(edge, live-1)
 	}
-	w.add(p.from, min(begin, end), sourceMissing, beforeFirst)
+	first := p.from // where history is wanted
+	if p.c.From > first {
+		first = max(first, min(begin, end, clock.Start(edge, p.c.From)))
+	}
+	w.add(p.from, first, sourceMissing, beforeFrom)
+	w.add(first, min(begin, end), sourceMissing, beforeFirst)
 	switch {
 	case live <= begin:
 	case f.Backfill != 0:
@@ -316,6 +322,13 @@ func (w *worth) at(bucket int64) stretch {
 		}
 	}
 	return stretch{}
+}
+
+// some tells whether rows of the bucket are no more than what came late, or in files, after a version without history
+// had begun: they count in totals, so they are shown.
+func (w *worth) some(bucket int64) bool {
+	s := w.at(bucket)
+	return s.source == sourceMissing && (s.reason == noHistory || s.reason == olderVersion)
 }
 
 // state is what the bucket [from, to) is worth, with so many late rows.
