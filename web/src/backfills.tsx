@@ -28,6 +28,7 @@ export interface Backfill {
   version_state: string;
   engine: string;
   state: string;
+  import?: string; // the imported file that it is of
   created_at: string;
   finished_at: string | null;
   days: Record<string, number>;
@@ -57,6 +58,7 @@ export function actions(b: Backfill): string[] {
   if (b.state === 'queued' || b.state === 'running') out.push('pause');
   if (b.state === 'paused') out.push('resume');
   if ((b.days['failed'] ?? 0) + b.days_waiting > 0 && b.state !== 'cancelled') out.push('retry');
+  if (b.import) return out; // every version holds the file's rows
   if (b.state !== 'done' && b.state !== 'cancelled') out.push('cancel');
   if (b.state === 'done' && b.version_state === 'serving') out.push('rollback');
   return out;
@@ -107,6 +109,7 @@ export function Backfills() {
                   </th>
                   <td>
                     <a href={`/catalogue/${b.view}`}>{b.view}</a>
+                    {b.import ? <div class="muted wrap">file {b.import}</div> : null}
                   </td>
                   <td>
                     <code>{b.version.slice(0, 8)}</code> {b.version_state}
@@ -149,7 +152,8 @@ export function BackfillPage({ id }: { id: string }) {
           {b.view} <span class="muted">#{b.id}</span>
         </h1>
         <p class="muted">
-          version <code>{b.version.slice(0, 8)}</code>, {b.version_state} · engine {b.engine} · begun {when(b.created_at)}
+          version <code>{b.version.slice(0, 8)}</code>, {b.version_state} · engine {b.engine}
+          {b.import ? ` · of the file ${b.import}` : ''} · begun {when(b.created_at)}
           {b.finished_at ? ` · ended ${when(b.finished_at)}` : ''}
         </p>
       </div>

@@ -17,6 +17,8 @@ test.each([
   [b('done', 'serving'), ['rollback']],
   [b('done', 'standby'), []],
   [b('cancelled', 'dropped', 1), []],
+  [{ ...b('done', 'serving'), import: 'x.csv' }, []],
+  [{ ...b('running', 'serving', 0, 1), import: 'x.csv' }, ['pause', 'retry']],
 ])('what can be done about it', (x, want) => {
   expect(actions(x)).toEqual(want);
 });
