@@ -140,29 +140,37 @@ func (c *cli) eta(b *backfillAnswer) any {
 
 // backfillID connects to the server and finds a back-fill there, by its number or the newest of a view's history.
 func (c *cli) backfillID(ctx context.Context, of string) (*client.Client, int64, error) {
+	return c.backfillBest(ctx, of, func(*backfillAnswer) bool { return true })
+}
+
+// backfillBest prefers, of a view's back-fills, the newest that is wanted, to the newest.
+func (c *cli) backfillBest(ctx context.Context, of string, wanted func(*backfillAnswer) bool) (*client.Client, int64, error) {
 	server, err := c.client()
 	if err != nil {
 		return nil, 0, err
 	}
-	id, err := c.backfillOn(ctx, server, of)
-	return server, id, err
-}
-
-func (c *cli) backfillOn(ctx context.Context, server *client.Client, of string) (int64, error) {
 	if id, err := strconv.ParseInt(of, 10, 64); err == nil {
-		return id, nil
+		return server, id, nil
 	}
 	all, err := c.backfills(ctx, server)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
+	var newest int64
 	for _, raw := range all {
 		var b backfillAnswer
-		if err := json.Unmarshal(raw, &b); err == nil && b.View == of && b.Import == "" {
-			return b.ID, nil
+		if err := json.Unmarshal(raw, &b); err != nil || b.View != of || b.Import != "" {
+			continue
 		}
+		if wanted(&b) {
+			return server, b.ID, nil
+		}
+		newest = max(newest, b.ID)
 	}
-	return 0, fault.New(fault.Record, "unknown_backfill", "there is no back-fill of view %q", of).WithAdvice("see: pinflow backfill ls")
+	if newest == 0 {
+		return nil, 0, fault.New(fault.Record, "unknown_backfill", "there is no back-fill of view %q", of).WithAdvice("see: pinflow backfill ls")
+	}
+	return server, newest, nil
 }
 
 func (c *cli) showBackfill(ctx context.Context, of string) error {
@@ -203,6 +211,9 @@ func (c *cli) printBackfill(server *client.Client, body []byte) error {
 }
 
 func (b *backfillAnswer) progress() string {
+	if b.State == ledger.Done && b.Days["total"] == 0 {
+		return "there was no day to fill in"
+	}
 	text := fmt.Sprintf("%d of %d days, %s of %s rows", b.Days[ledger.Done], b.Days["total"], plan.Amount(float64(b.RowsDone)), plan.Amount(float64(b.RowsTotal)))
 	if n := b.Days[ledger.Failed]; n > 0 {
 		text += fmt.Sprintf(", %d failed", n)
@@ -221,7 +232,8 @@ func (c *cli) nextTry(at *time.Time) any {
 }
 
 func (c *cli) steer(ctx context.Context, of, action string) error {
-	server, id, err := c.backfillID(ctx, of)
+	// The last switch is rolled back, also when something else was begun and given up since.
+	server, id, err := c.backfillBest(ctx, of, func(b *backfillAnswer) bool { return action != ledger.Rollback || b.State == ledger.Done })
 	if err != nil {
 		return err
 	}

@@ -64,6 +64,12 @@ func answerAll(w http.ResponseWriter, r *http.Request) {
 	case "GET /v1/streams/pin/tail":
 		w.Header().Set("Content-Type", "text/event-stream")
 		_, _ = io.WriteString(w, tailBody)
+	case "GET /v1/backfills":
+		_, _ = io.WriteString(w, `{"backfills":[{"id":4,"view":"pins","state":"done","version_state":"serving","import":"x.csv"},{"id":3,"view":"pins","state":"cancelled","version_state":"dropped"},{"id":2,"view":"pins","state":"done","version_state":"serving"},{"id":1,"view":"pins","state":"done","version_state":"standby"}]}`)
+	case "POST /v1/backfills/2/rollback":
+		_, _ = io.WriteString(w, `{"id":2,"view":"pins","version":"8f3c21d0","state":"done","version_state":"standby","days":{"total":3,"done":3}}`)
+	case "POST /v1/backfills/3/retry":
+		problem(http.StatusConflict, "backfill_state", "there is nothing to retry")
 	case "GET /v1/status":
 		_, _ = io.WriteString(w, statusBody)
 	case "POST /v1/streams/pin/events":

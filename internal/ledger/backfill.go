@@ -38,7 +38,7 @@ const MaxTries = 5
 
 // Backfill fills in the history of a view version: the rows below its cut. Apply makes one with every
 // version that is Building, and one that is done and was never listed with a version that takes the place
-// of another at once: so that there is what Rollback names.
+// of another at once, be it new or the one that stood by: so that there is what Rollback names.
 type Backfill struct {
 	ID         int64
 	Version    int64

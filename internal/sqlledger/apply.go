@@ -243,8 +243,10 @@ func (x *tx) switchBack(ctx context.Context, v *ledger.ViewChange, metadata []by
 	if err := x.swap(ctx, v.Name, now); err != nil {
 		return false, err
 	}
-	_, err = x.exec(ctx, "UPDATE view_versions SET metadata = ? WHERE view_name = ? AND state = 'serving'", metadata, v.Name)
-	return true, err
+	if _, err = x.exec(ctx, "UPDATE view_versions SET metadata = ? WHERE view_name = ? AND state = 'serving'", metadata, v.Name); err != nil {
+		return false, err
+	}
+	return true, x.addSwitch(ctx, v, now)
 }
 
 // swap lets the standby version serve and the serving one stand by.

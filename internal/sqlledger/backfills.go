@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/fault"
@@ -25,6 +26,15 @@ func (x *tx) addBackfill(ctx context.Context, version int64, state string, v *le
 	_, err := x.exec(ctx, `INSERT INTO backfills (version, engine, state, created_at, finished_at, plan) SELECT id, ?, 'done', ?, ?, ?
 	    FROM view_versions vv WHERE id = ? AND EXISTS (SELECT 1 FROM view_versions o WHERE o.view_name = vv.view_name AND o.state = 'standby')`,
 		engine, now, now, orEmpty(v.Plan), version)
+	return err
+}
+
+// addSwitch makes what a rollback of a switch back names. Files that are imported later go on being filled in by the
+// engine that built the version.
+func (x *tx) addSwitch(ctx context.Context, v *ledger.ViewChange, now int64) error {
+	_, err := x.exec(ctx, `INSERT INTO backfills (version, engine, state, created_at, finished_at, plan)
+	    SELECT vv.id, coalesce((SELECT b.engine FROM backfills b WHERE b.version = vv.id AND b.log_id IS NULL ORDER BY b.id DESC LIMIT 1), ?), 'done', ?, ?, ?
+	    FROM view_versions vv WHERE vv.view_name = ? AND vv.state = 'serving'`, ledger.EngineKernel, now, now, orEmpty(v.Plan), v.Name)
 	return err
 }
 
@@ -329,10 +339,6 @@ func (d *DB) Steer(ctx context.Context, id int64, action string) error {
 }
 
 func (x *tx) steer(ctx context.Context, b *ledger.Backfill, action string, now int64) error {
-	refuse := func() error {
-		return fault.New(fault.Record, "backfill_state", "back-fill %d is %s and its version %s: there is nothing to %s", b.ID, b.State, b.VersionIs, action).
-			WithExit(fault.ExitConflict)
-	}
 	set := func(state string) error {
 		_, err := x.exec(ctx, "UPDATE backfills SET state = ?, finished_at = NULL WHERE id = ?", state, b.ID)
 		return err
@@ -360,20 +366,48 @@ func (x *tx) steer(ctx context.Context, b *ledger.Backfill, action string, now i
 	case action == ledger.Cancel && b.State != ledger.Done && b.State != ledger.Cancelled:
 		return x.cancelBackfill(ctx, b, now)
 	case action == ledger.Rollback && b.Log == 0 && b.State == ledger.Done && b.VersionIs == ledger.Serving:
-		var standby int64
-		if _, err := x.one(ctx, []any{&standby}, "SELECT count(*) FROM view_versions WHERE view_name = ? AND state = 'standby'", b.View); err != nil {
-			return err
-		}
-		if standby == 0 {
-			return fault.New(fault.Record, "backfill_state", "view %s has no version to go back to: it was the first, or the time for it is over", b.View).
-				WithExit(fault.ExitConflict)
-		}
-		if err := x.swap(ctx, b.View, now); err != nil {
-			return err
-		}
-		return x.servingMoved(ctx, b.View, b.Stream, now)
+		return x.rollback(ctx, b, now)
 	}
-	return refuse()
+	return refused(b, action)
+}
+
+// rollback undoes the last switch of a view, once: an earlier one was undone already, or replaced, and to undo it would
+// be to do the last one again.
+func (x *tx) rollback(ctx context.Context, b *ledger.Backfill, now int64) error {
+	var standby, since int64
+	_, err := x.one(ctx, []any{&standby, &since}, `SELECT (SELECT count(*) FROM view_versions WHERE view_name = ? AND state = 'standby'),
+	    (SELECT count(*) FROM backfills s JOIN view_versions v ON v.id = s.version WHERE v.view_name = ? AND s.log_id IS NULL AND s.state = 'done' AND s.id > ?)`,
+		b.View, b.View, b.ID)
+	switch {
+	case err != nil:
+		return err
+	case standby == 0:
+		return fault.New(fault.Record, "backfill_state", "view %s has no version to go back to: it was the first, or the time for it is over", b.View).
+			WithExit(fault.ExitConflict)
+	case since > 0:
+		return refused(b, ledger.Rollback)
+	}
+	if err := x.swap(ctx, b.View, now); err != nil {
+		return err
+	}
+	return x.servingMoved(ctx, b.View, b.Stream, now)
+}
+
+// refused says why a back-fill's state does not allow an action, and what does what was meant.
+func refused(b *ledger.Backfill, action string) error {
+	err := fault.New(fault.Record, "backfill_state", "back-fill %d is %s and its version %s: there is nothing to %s", b.ID, b.State, b.VersionIs, strings.Replace(action, "rollback", "roll back", 1)).
+		WithExit(fault.ExitConflict)
+	switch {
+	case action != ledger.Rollback:
+		return err
+	case b.Log != 0:
+		return err.WithAdvice("it is of an imported file; the last switch of the view is rolled back with: pinflow backfill rollback %s", b.View)
+	case b.VersionIs == ledger.Standby:
+		return err.WithAdvice("another version of %s serves already; to let this one serve again apply its definition: pinflow apply", b.View)
+	case b.VersionIs == ledger.Building:
+		return err.WithAdvice("it does not serve yet; give it up with: pinflow backfill cancel %d", b.ID)
+	}
+	return err.WithAdvice("it is not the last switch of view %s: see pinflow backfill ls; the version that stands by serves again when its definition is applied", b.View)
 }
 
 func (x *tx) cancelBackfill(ctx context.Context, b *ledger.Backfill, now int64) error {

@@ -456,6 +456,7 @@ func rollbackStandby(_ *testing.T, w *world) {
 	w.ok(w.applyView(ledger.ViewChange{Hash: "h2", Definition: []byte("{}"), Metadata: []byte(`{"of":"h2"}`), State: ledger.Building}))
 	w.same("h2", w.read(ledger.Read{}).Version.Hash)
 	w.same([]byte(`{"of":"h2"}`), w.load().Views[0].Metadata)
+	b = w.switchedBack("h2", "h1")
 	lease, epoch := w.lease("backfill"), w.epoch()
 	w.same(int64(0), must(w.l.ExpireStandby(w.ctx, lease, time.Now().Add(-time.Hour)))(w))
 	w.same(epoch, w.epoch())
@@ -463,6 +464,35 @@ func rollbackStandby(_ *testing.T, w *world) {
 	w.same(epoch+1, w.epoch())
 	w.same(map[string]string{"h1": ledger.Dropped, "h2": ledger.Serving}, w.states())
 	w.fails(w.l.Steer(w.ctx, b.ID, ledger.Rollback), fault.Record, "backfill_state")
+}
+
+// switchedBack has the definition of the version that serves take turns with the one that stands by: each time it is
+// applied there is something to roll back, once, and no history is listed. It ends as it began.
+func (w *world) switchedBack(serves, stands string) ledger.Backfill {
+	w.Helper()
+	apply := func(hash string) ledger.Backfill {
+		w.Helper()
+		filling, before := w.read(ledger.Read{Version: ledger.Standby}).Filling, must(w.l.Backfills(w.ctx, 0))(w)
+		w.ok(w.applyView(ledger.ViewChange{Hash: hash, Definition: []byte("{}"), Metadata: []byte(`{"of":"` + hash + `"}`), State: ledger.Building, Plan: []byte(`{"p":2}`), Engine: "other"}))
+		all := must(w.l.Backfills(w.ctx, 0))(w)
+		w.same(len(before)+1, len(all))
+		b := all[0]
+		w.same([]any{hash, ledger.Serving, ledger.Done, ledger.EngineKernel, `{"p":2}`, 0}, []any{b.Hash, b.VersionIs, b.State, b.Engine, string(b.Plan), len(b.Tasks)})
+		w.same(filling, w.read(ledger.Read{}).Filling)
+		return b
+	}
+	back := apply(stands)
+	w.same(map[string]string{stands: ledger.Serving, serves: ledger.Standby}, w.states())
+	w.ok(w.l.Steer(w.ctx, back.ID, ledger.Rollback))
+	w.same(map[string]string{stands: ledger.Standby, serves: ledger.Serving}, w.states())
+	w.fails(w.l.Steer(w.ctx, back.ID, ledger.Rollback), fault.Record, "backfill_state")
+	// Those before it are of the version that serves, too: to undo one of them would be to do the last one again.
+	for _, b := range must(w.l.Backfills(w.ctx, 0))(w) {
+		w.fails(w.l.Steer(w.ctx, b.ID, ledger.Rollback), fault.Record, "backfill_state")
+	}
+	w.same(map[string]string{stands: ledger.Standby, serves: ledger.Serving}, w.states())
+	apply(stands)
+	return apply(serves)
 }
 
 // A version without history can be rolled back as any other, and has no history to speak of.
