@@ -431,11 +431,14 @@ func TestUncovered(t *testing.T) {
 func TestUncoveredImports(t *testing.T) {
 	row := pin{at: today.AddDate(0, 0, -1), category: "art"}
 	imports := []span.Log{key.Log}
+	importing := "the import of old.csv has not ended"
 	for name, tc := range map[string]struct {
 		filling *ledger.Filling
 		cut     int64
 		reason  string
 	}{
+		"not at its end":          {nil, 0, importing},
+		"not at its end, another": {&ledger.Filling{Backfill: 1, Listed: true, State: ledger.Done}, 0, importing},
 		"filled in":               {&ledger.Filling{Imports: imports}, 0, ""},
 		"beside a history":        {&ledger.Filling{Backfill: 1, Listed: true, State: ledger.Running, Imports: imports, Missing: []ledger.TaskDay{{Day: day(1), State: ledger.Queued}}}, 0, ""},
 		"another day is not":      {&ledger.Filling{Imports: imports, Missing: []ledger.TaskDay{{Day: day(2), State: ledger.Queued, Log: key.Log}}}, 0, ""},
@@ -447,6 +450,7 @@ func TestUncoveredImports(t *testing.T) {
 			w := newWorld(t, nil)
 			w.store(row)
 			w.data.Positions, w.data.Version.Cut, w.data.Filling = span.Vector{}, span.Vector{key: tc.cut}, tc.filling
+			w.data.Importing = map[string][]ledger.Importing{importing: {{Log: key.Log, Name: "old.csv", Rows: 1}}}[tc.reason]
 			want := []audit.Uncovered{}
 			if tc.reason == "" {
 				w.answer("minute", row)

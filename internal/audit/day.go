@@ -280,6 +280,8 @@ func (c *comparison) within(data *ledger.Data, x scan) history.Bounds {
 		to, live := data.Positions[k]
 		switch {
 		case live:
+		case slices.ContainsFunc(data.Importing, func(f ledger.Importing) bool { return f.Log == k.Log }):
+			return span.Range{From: math.MaxInt64, To: math.MaxInt64}
 		case slices.Contains(f.Imports, k.Log):
 			if f.Lacks(k.Log, x.day) {
 				return span.Range{From: math.MaxInt64, To: math.MaxInt64}
@@ -306,10 +308,15 @@ func (c *comparison) lacking(ans *answer, day string) string {
 			return "filling in " + t.Day + " failed"
 		}
 	}
-	if f.Backfill == 0 {
-		if len(f.Missing) > 0 {
+	if f.Backfill == 0 || f.Has(day) {
+		if slices.ContainsFunc(f.Missing, func(t ledger.TaskDay) bool { return t.Log != 0 }) {
 			return "an imported file is being filled in"
 		}
+		if len(ans.data.Importing) > 0 {
+			return "the import of " + ans.data.Importing[0].Name + " has not ended"
+		}
+	}
+	if f.Backfill == 0 {
 		return "before the version's cut, and it has no history: backfill.from is none"
 	}
 	if f.State == ledger.Paused {

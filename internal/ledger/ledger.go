@@ -474,6 +474,16 @@ type Data struct {
 	// Floors are, by tier, the bucket start below which rolled segments were dropped: what the tier holds
 	// there is not all there was.
 	Floors map[string]int64
+	// Importing are files of the stream whose import has not ended: the rows taken are in the lake and count in no
+	// version yet.
+	Importing []Importing
+}
+
+// Importing is an imported file of which some rows are taken.
+type Importing struct {
+	Log  span.Log
+	Name string
+	Rows int64 // so far
 }
 
 // Status is the ledger at a glance.

@@ -519,6 +519,9 @@ func (t *table) meta(a *Answer, d *ledger.Data) {
 		}
 		return n
 	}
+	for _, f := range d.Importing {
+		a.Meta.Warnings = append(a.Meta.Warnings, fmt.Sprintf("%s is being imported: its rows, %d so far, count when all of it is in the lake", f.Name, f.Rows))
+	}
 	if n := sum(keptErrors); n > 0 {
 		text := fmt.Sprintf("an expression failed %d times: such a row counts with NULL there", n)
 		if p.c.Time != event.ColumnEventTime {

@@ -125,6 +125,7 @@ var update = flag.Bool("update", false, "write what the engine answers into test
 //	== began T    when stream and view were made; "cut" after it: on a log that had events
 //	== events     lines: time received (- for the event's own), JSON
 //	== building …  how much of the history is there: see filling
+//	== importing N  a file has N rows in the lake and is not at its end
 //	== rolled G     rolls what is not rolled yet up to tier G
 //	== dropped G T  drops rolled segments of tier G that end before T
 //	== now T      and == complete_to T
@@ -219,6 +220,12 @@ func (s *script) set(t *testing.T, word, arg, body string) {
 		s.m.data.Filling = filling(arg)
 	case "events":
 		s.events(t, body)
+	case "importing":
+		rows, err := strconv.ParseInt(arg, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.m.data.Importing = []ledger.Importing{{Log: 9, Name: "old.csv", Rows: rows}}
 	case "rolled":
 		s.roll(t, arg)
 	case "dropped":

@@ -63,6 +63,9 @@ func (x *tx) readView(ctx context.Context, q ledger.Read, data *ledger.Data) err
 	if data.Filling, err = x.filling(ctx, data.Version.ID); err != nil {
 		return err
 	}
+	if data.Importing, err = x.importing(ctx, data.View.Stream); err != nil {
+		return err
+	}
 	if data.Floors, err = x.floors(ctx, data.Version.ID); err != nil {
 		return err
 	}
@@ -70,6 +73,17 @@ func (x *tx) readView(ctx context.Context, q ledger.Read, data *ledger.Data) err
 		return err
 	}
 	return x.fill(ctx, data.Segments, q.Cached)
+}
+
+func (x *tx) importing(ctx context.Context, stream string) (all []ledger.Importing, err error) {
+	err = x.each(ctx, func(r *sql.Rows) error {
+		var i ledger.Importing
+		err := r.Scan(&i.Log, &i.Name, &i.Rows)
+		all = append(all, i)
+		return err
+	}, `SELECT l.id, l.topic, p.next_offset FROM logs l JOIN positions p ON p.log_id = l.id AND p.unit = 'batch'
+	    WHERE l.kind = 'import' AND l.closed_at IS NULL AND l.stream = ? AND p.next_offset > 0 ORDER BY l.id`, stream)
+	return all, err
 }
 
 // shortest are the shortest buckets of the tiers, microseconds.

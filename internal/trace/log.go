@@ -10,6 +10,7 @@ import (
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/history"
 	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/metric"
 	"github.com/pinflow/pinflow/internal/span"
 )
 
@@ -153,14 +154,14 @@ func (s *state) counts(r *Record, data *ledger.Data) (*View, error) {
 			}
 		}
 	}
-	if in.Why = s.missing(r, data, in); in.Why == "" {
+	if in.Why = s.missing(r, data, in, reader.Compiled()); in.Why == "" {
 		in.Counted = true
 	}
 	return in, nil
 }
 
 // missing says why the row is not in the view's numbers, "" if it is, and by what it is or will be.
-func (s *state) missing(r *Record, data *ledger.Data, in *View) string {
+func (s *state) missing(r *Record, data *ledger.Data, in *View, c *metric.Compiled) string {
 	file := slices.IndexFunc(s.snap.Logs, func(l ledger.Log) bool { return l.ID == r.key.Log && l.Kind == ledger.KindImport })
 	alone := file >= 0 && data.Filling != nil && slices.Contains(data.Filling.Imports, r.key.Log)
 	below := r.Offset < data.Version.Cut[r.key]
@@ -168,6 +169,8 @@ func (s *state) missing(r *Record, data *ledger.Data, in *View) string {
 		in.By = "history"
 	}
 	switch {
+	case len(in.Buckets) == 0 && c.Time == event.ColumnEventTime && r.EventTime != nil && r.EventTime.UnixMicro() < c.From:
+		return "it is older than what the view wants history of: backfill.from is " + time.UnixMicro(c.From).In(c.Zone.Location()).Format(time.DateOnly)
 	case len(in.Buckets) == 0:
 		return "the view leaves it out: its filter is not true, or it came too late for it"
 	case file >= 0 && s.snap.Logs[file].ClosedAt.IsZero():

@@ -56,8 +56,10 @@ func finishImport(_ *testing.T, w *world) {
 	w.fails(w.l.FinishImport(w.ctx, early), fault.Corrupt, "conservation")
 	early.Days = nil
 	w.fails(w.l.FinishImport(w.ctx, early), fault.Corrupt, "conservation")
+	w.same([]ledger.Importing{{Log: i.Log, Name: "f.csv", Rows: 4}}, w.read(ledger.Read{}).Importing)
 	w.ok(w.l.FinishImport(w.ctx, i))
 	w.ok(w.l.FinishImport(w.ctx, i)) // again: nothing
+	w.same([]ledger.Importing(nil), w.read(ledger.Read{}).Importing)
 	w.same(epoch+1, w.epoch())
 	all := must(w.l.Backfills(w.ctx, 0))(w)
 	w.same(3, len(all))
