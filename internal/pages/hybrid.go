@@ -17,7 +17,7 @@ type hybrid struct {
 
 	run    int // values left of a run
 	value  int32
-	packed []byte // bits of a packed run
+	packed []byte // bits of a packed run, and some that follow
 	bit    int    // next bit of it
 	left   int    // values left of it
 }
@@ -46,7 +46,8 @@ func (h *hybrid) next() error {
 	}
 	// The last groups of a page need not be there as a whole.
 	size := min(count*h.width, len(h.data))
-	h.packed, h.bit, h.left, h.data = h.data[:size], 0, 8*count, h.data[size:]
+	// A word more than the run has, so that its last values are read as the others are.
+	h.packed, h.bit, h.left, h.data = h.data[:min(size+8, len(h.data))], 0, 8*count, h.data[size:]
 	if h.width > 0 {
 		h.left = min(h.left, 8*size/h.width)
 	}
