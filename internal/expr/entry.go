@@ -1,6 +1,10 @@
 package expr
 
-import "github.com/pinflow/pinflow/internal/column"
+import (
+	"slices"
+
+	"github.com/pinflow/pinflow/internal/column"
+)
 
 // memo is the values of a step for each entry of a dictionary, the one of NULL being the last.
 type memo struct {
@@ -8,6 +12,7 @@ type memo struct {
 	of    *int32
 	batch batch
 	value column.Vec // its texts are not written to again
+	sure  bool       // no entry's value is NULL but perhaps NULL's
 
 	codes []int32
 	valid []bool
@@ -56,23 +61,26 @@ func (s *step) byEntry(b *batch, active []bool) operand {
 	if m.of != &v.Offs[0] {
 		s.remember(b.cols, v)
 	}
-	m.codes = size(m.codes, b.n)
-	copy(m.codes, v.Codes[:b.n])
-	if null := int32(v.Entries()); v.Valid != nil {
+	codes := v.Codes[:b.n]
+	if v.Valid != nil {
+		null := int32(v.Entries())
+		m.codes = size(m.codes, b.n)
+		copy(m.codes, codes)
 		for i, ok := range v.Valid[:b.n] {
 			if !ok {
 				m.codes[i] = null
 			}
 		}
+		codes = m.codes
 	}
 	m.out = column.Vec{Kind: s.n.kind, Len: b.n, Ints: m.out.Ints, Floats: m.out.Floats}
-	if m.value.Valid != nil {
+	if m.value.Valid != nil && (v.Valid != nil || !m.sure) {
 		m.valid = size(m.valid, b.n)
 		m.out.Valid = m.valid
-		look(m.valid, m.value.Valid, m.codes)
+		look(m.valid, m.value.Valid, codes)
 	}
 	if m.batch.failed > 0 {
-		for i, c := range m.codes {
+		for i, c := range codes {
 			if m.batch.errs[c] {
 				b.note(i, active)
 			}
@@ -80,13 +88,13 @@ func (s *step) byEntry(b *batch, active []bool) operand {
 	}
 	switch s.n.kind {
 	case text:
-		m.out.Codes, m.out.Offs, m.out.Bytes = m.codes, m.value.Offs, m.value.Bytes
+		m.out.Codes, m.out.Offs, m.out.Bytes = codes, m.value.Offs, m.value.Bytes
 	case double:
 		m.out.Floats = size(m.out.Floats, b.n)
-		look(m.out.Floats, m.value.Floats, m.codes)
+		look(m.out.Floats, m.value.Floats, codes)
 	default:
 		m.out.Ints = size(m.out.Ints, b.n)
-		look(m.out.Ints, m.value.Ints, m.codes)
+		look(m.out.Ints, m.value.Ints, codes)
 	}
 	return operand{Vec: &m.out}
 }
@@ -124,4 +132,5 @@ func (s *step) remember(cols []column.Vec, v *column.Vec) {
 		value.Valid = append([]bool(nil), got.Valid...)
 	}
 	m.value, m.of = value, &v.Offs[0]
+	m.sure = value.Valid == nil || !slices.Contains(value.Valid[:n], false)
 }

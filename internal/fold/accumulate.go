@@ -36,31 +36,38 @@ func (x *values) of(v *column.Vec, rows []int32, gids []uint32, all bool) {
 		}
 		return
 	}
-	x.ownGids = sized(x.ownGids, len(rows))
+	x.ownGids = sized(x.ownGids, len(gids))
 	var n int
 	switch {
 	case v.Kind == column.Double:
-		x.ownFloats = sized(x.ownFloats, len(rows))
-		n = gather(x.ownFloats, x.ownGids, v.Floats, v.Valid, rows, gids)
+		x.ownFloats = sized(x.ownFloats, len(gids))
+		n = gather(x.ownFloats, x.ownGids, v.Floats, v.Valid, rows, gids, all)
 		x.floats = x.ownFloats[:n]
 	case isText:
-		for k, r := range rows {
-			x.ownGids[n] = gids[k]
+		for k, g := range gids {
+			r := k
+			if !all {
+				r = int(rows[k])
+			}
+			x.ownGids[n] = g
 			if v.Valid == nil || v.Valid[r] {
 				n++
 			}
 		}
 	default:
-		x.ownInts = sized(x.ownInts, len(rows))
-		n = gather(x.ownInts, x.ownGids, v.Ints, v.Valid, rows, gids)
+		x.ownInts = sized(x.ownInts, len(gids))
+		n = gather(x.ownInts, x.ownGids, v.Ints, v.Valid, rows, gids, all)
 		x.ints = x.ownInts[:n]
 	}
 	x.gids = x.ownGids[:n]
 }
 
 // gather lists the values that are there and returns how many they are.
-func gather[T any](out []T, outGids []uint32, from []T, valid []bool, rows []int32, gids []uint32) int {
-	if valid == nil {
+func gather[T int64 | float64](out []T, outGids []uint32, from []T, valid []bool, rows []int32, gids []uint32, all bool) int {
+	switch {
+	case all:
+		return gatherAll(out, outGids, from, valid, gids)
+	case valid == nil:
 		for k, r := range rows {
 			out[k], outGids[k] = from[r], gids[k]
 		}
@@ -70,6 +77,35 @@ func gather[T any](out []T, outGids []uint32, from []T, valid []bool, rows []int
 	for k, r := range rows {
 		out[n], outGids[n] = from[r], gids[k]
 		if valid[r] {
+			n++
+		}
+	}
+	return n
+}
+
+// gatherAll is gather of all rows in order: mostly eight in a row are there.
+func gatherAll[T int64 | float64](out []T, outGids []uint32, from []T, valid []bool, gids []uint32) (n int) {
+	var eight [8]bool
+	for i := range eight {
+		eight[i] = true
+	}
+	k := 0
+	for ; k+8 <= len(gids); k += 8 {
+		if *(*[8]bool)(valid[k:]) == eight {
+			*(*[8]T)(out[n:]), *(*[8]uint32)(outGids[n:]) = *(*[8]T)(from[k:]), *(*[8]uint32)(gids[k:])
+			n += 8
+			continue
+		}
+		for i := k; i < k+8; i++ {
+			out[n], outGids[n] = from[i], gids[i]
+			if valid[i] {
+				n++
+			}
+		}
+	}
+	for ; k < len(gids); k++ {
+		out[n], outGids[n] = from[k], gids[k]
+		if valid[k] {
 			n++
 		}
 	}
