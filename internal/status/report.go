@@ -200,15 +200,28 @@ func (f *facts) unfilled() []string {
 	return all
 }
 
+// imported is how far a file's log is; "" of a topic.
+func (f *facts) imported(l *ledger.Log) string {
+	switch {
+	case l.Kind != ledger.KindImport:
+		return ""
+	case !l.Importing():
+		return ImportEnded
+	case slices.ContainsFunc(f.status.Leases, func(x ledger.LeaseInfo) bool {
+		return x.Name == ledger.ImportLease(l.ID) && x.Expires.After(f.at)
+	}):
+		return ImportRuns
+	}
+	return ImportStopped
+}
+
 // halfImported are the imports that stopped, and that no process goes on with. A lease that a killed one left
 // runs out first.
 func (f *facts) halfImported() []string {
 	var all []string
 	for i := range f.snap.Logs {
 		l := &f.snap.Logs[i]
-		if !l.Importing() || slices.ContainsFunc(f.status.Leases, func(x ledger.LeaseInfo) bool {
-			return x.Name == ledger.ImportLease(l.ID) && x.Expires.After(f.at)
-		}) {
+		if f.imported(l) != ImportStopped {
 			continue
 		}
 		all = append(all, fmt.Sprintf("the import of %s into %s stopped after %d rows: to go on, repeat it with the same file; if that was changed or is gone: pinflow import %s --abandon %d",
@@ -252,7 +265,7 @@ func (f *facts) stream(in *ledger.Stream) Stream {
 
 func (f *facts) partition(l *ledger.Log, k span.Key) Partition {
 	p := Partition{
-		Log: int64(k.Log), Topic: l.Topic, Partition: k.Partition, Dead: l.Dead, Closed: !l.ClosedAt.IsZero(),
+		Log: int64(k.Log), Topic: l.Topic, Partition: k.Partition, Dead: l.Dead, Closed: !l.ClosedAt.IsZero(), Import: f.imported(l),
 		Start: f.progress.Start[k], Lake: f.progress.Lake[k],
 	}
 	if end, ok := f.ends[k]; ok {

@@ -21,6 +21,8 @@ type source struct {
 	marks    map[string]ledger.Mark
 	failed   []ledger.Backfill
 	audits   map[int64]ledger.AuditSum
+	logs     []ledger.Log // beside them
+	leases   []ledger.LeaseInfo
 }
 
 var (
@@ -44,10 +46,10 @@ func newSource() *source {
 func (s *source) Load(context.Context) (*ledger.Snapshot, error) {
 	return &ledger.Snapshot{
 		Streams: []ledger.Stream{{Name: "geo", Epoch: 1}, {Name: "pin", Epoch: 3, Schemas: []ledger.SchemaVersion{{Version: 1}, {Version: 2}}}},
-		Logs: []ledger.Log{
+		Logs: append([]ledger.Log{
 			{ID: 1, Kind: ledger.KindKafka, Stream: "pin", Topic: "pin", Partitions: 1},
 			{ID: 2, Kind: ledger.KindKafka, Stream: "pin", Topic: "pin.dead", Partitions: 1, Dead: true},
-		},
+		}, s.logs...),
 		Views: []ledger.View{{Name: "pins", Stream: "pin", Versions: []ledger.ViewVersion{
 			{ID: 1, Hash: "a", State: ledger.Dropped}, {ID: 2, Hash: "b", State: ledger.Serving},
 		}}},
@@ -63,7 +65,7 @@ func (s *source) FailedBackfills(context.Context) ([]ledger.Backfill, error) {
 func (s *source) AuditSums(context.Context) (map[int64]ledger.AuditSum, error) { return s.audits, nil }
 
 func (s *source) Status(context.Context) (*ledger.Status, error) {
-	return &ledger.Status{OpenWrites: 1, Leases: []ledger.LeaseInfo{{Name: "x", Holder: "h", Number: 2}}, NewestMarks: s.marks}, nil
+	return &ledger.Status{OpenWrites: 1, Leases: append([]ledger.LeaseInfo{{Name: "x", Holder: "h", Number: 2}}, s.leases...), NewestMarks: s.marks}, nil
 }
 
 func (s *source) CompleteTo(_ context.Context, stream string, _ ledger.Unit) (time.Time, error) {
@@ -235,5 +237,25 @@ func TestWhatTheAuditFound(t *testing.T) {
 		if d := cmp.Diff([]WrongDay{wrong, {Day: "2026-11-20", At: now, Result: result}}, r.Streams[1].Views[0].Audit.Wrong); d != "" {
 			t.Errorf("%s: wrong days (-want +got):\n%s", result, d)
 		}
+	}
+}
+
+// A file's log has no end to be asked for: it says how far its import is, and one that stopped is a problem.
+func TestAFilesLogSaysHowFarItsImportIs(t *testing.T) {
+	s := newSource()
+	for id, closed := range map[span.Log]time.Time{3: now, 4: {}, 5: {}, 6: {}} {
+		s.logs = append(s.logs, ledger.Log{ID: id, Kind: ledger.KindImport, Stream: "pin", Topic: "old.csv", Partitions: 1, ClosedAt: closed})
+	}
+	s.leases = []ledger.LeaseInfo{{Name: ledger.ImportLease(4), Expires: now.Add(time.Minute)}, {Name: ledger.ImportLease(5), Expires: now.Add(-time.Minute)}}
+	r := report(t, s, ends, nil)
+	got := map[int64]string{}
+	for _, p := range r.Streams[1].Partitions {
+		got[p.Log] = p.Import
+	}
+	if d := cmp.Diff(map[int64]string{1: "", 2: "", 3: ImportEnded, 4: ImportRuns, 5: ImportStopped, 6: ImportStopped}, got); d != "" {
+		t.Error(d)
+	}
+	if len(r.Problems) != 2 || !strings.HasPrefix(r.Problems[0], "the import of old.csv into pin stopped after 0 rows") {
+		t.Errorf("problems %q", r.Problems)
 	}
 }

@@ -38,13 +38,21 @@ type Partition struct {
 	Partition    int32        `json:"partition"`
 	Dead         bool         `json:"dead"` // of the stream's dead log, which only the batch unit reads
 	Closed       bool         `json:"closed"`
-	Start        int64        `json:"start"` // the log's first offset when it was first taken over
-	End          *int64       `json:"end"`   // next offset of the log; null: the log did not answer
-	Batch        *Unit        `json:"batch"` // null: never taken over
-	Live         *Unit        `json:"live"`  // null: never taken over, or a dead log
-	Lake         int64        `json:"lake"`  // every offset below is in the lake, or counted
+	Import       string       `json:"import,omitempty"` // of a file's log, which has no end to be asked for: running | stopped | ended
+	Start        int64        `json:"start"`            // the log's first offset when it was first taken over
+	End          *int64       `json:"end"`              // next offset of the log; null: the log did not answer
+	Batch        *Unit        `json:"batch"`            // null: never taken over
+	Live         *Unit        `json:"live"`             // null: never taken over, or a dead log
+	Lake         int64        `json:"lake"`             // every offset below is in the lake, or counted
 	Conservation Conservation `json:"conservation"`
 }
+
+// What an imported file's log is.
+const (
+	ImportRuns    = "running" // a process brings it in
+	ImportStopped = "stopped" // half-way, and nobody goes on with it
+	ImportEnded   = "ended"
+)
 
 // Unit is how far a unit is in a partition and what it found there.
 type Unit struct {

@@ -1,6 +1,6 @@
 // The parts of /v1/status and /v1/days that the page shows.
 import type { Audit } from './audit';
-import { duration } from './format';
+import { duration, exact } from './format';
 import { clock, date } from './time';
 
 export interface Conservation {
@@ -27,6 +27,7 @@ export interface PartitionStatus {
   partition: number;
   dead: boolean;
   closed: boolean;
+  import?: string; // of a file's log: running | stopped | ended
   end?: number | null;
   lake: number;
   live: UnitStatus | null;
@@ -67,6 +68,15 @@ export interface Day {
   late_events?: number | null;
   revised?: boolean;
   note?: string;
+}
+
+/** where a log ends, or why nobody can tell: a file's log has no end before all of it is read */
+export function endWords(p: Pick<PartitionStatus, 'end' | 'closed' | 'import'>): string {
+  if (p.end !== null && p.end !== undefined) return exact(p.end);
+  if (p.import === 'running') return 'being imported';
+  if (p.import === 'stopped') return 'import stopped';
+  if (p.closed) return p.import ? 'imported' : 'closed';
+  return 'no answer';
 }
 
 /** how a day stands to its deadline: 48 min early, 2 h late, due in 3 h; '' without one */

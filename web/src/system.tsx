@@ -3,7 +3,7 @@ import { Audits } from './audit';
 import { bytes, duration, exact, rate, short } from './format';
 import { useAnswer } from './hooks';
 import { useLive } from './live';
-import type { Status, StreamStatus } from './status';
+import { endWords, type Status, type StreamStatus } from './status';
 import { clock } from './time';
 import { Instead } from './ui';
 
@@ -115,9 +115,9 @@ function Partitions({ s, rate: perSecond, at }: { s: StreamStatus; rate: number 
             <tr key={`${p.log}/${p.topic}/${p.partition}`}>
               <th scope="row">
                 {p.topic}/{p.partition}
-                {p.closed ? ' (closed)' : ''}
+                {p.closed && !p.import ? ' (closed)' : ''}
               </th>
-              <td class="num">{p.end === null || p.end === undefined ? 'no answer' : exact(p.end)}</td>
+              <td class="num">{endWords(p)}</td>
               <td class="num">{p.dead ? '' : short(p.live?.lag ?? null)}</td>
               <td class="num">{short(p.batch?.lag ?? null)}</td>
               <td class="num">{exact(p.conservation.uncommitted ?? 0)}</td>
