@@ -88,7 +88,7 @@ function Wrong({ view, audit }: { view: string; audit: Audit }) {
         {more > 0 ? <li>and {exact(more)} more {more === 1 ? 'day' : 'days'}</li> : null}
       </ul>
       <p>
-        All of it: <code>pinflow audit {view} --range {audit.wrong[audit.wrong.length - 1]?.day}..{audit.wrong[0]?.day}</code>. If the lake is right, build the view anew: <code>pinflow backfill start {view}</code>
+        All of it: <code>pinflow audit {view} --range {[...new Set([audit.wrong[audit.wrong.length - 1]?.day, audit.wrong[0]?.day])].join('..')}</code>. If the lake is right, build the view anew: <code>pinflow backfill start {view}</code>
       </p>
     </div>
   );

@@ -9,6 +9,7 @@ import { useAnswer } from './hooks';
 import { useLive } from './live';
 import { clock, date } from './time';
 import { CopyButton, Instead } from './ui';
+import { Comparison } from './versions';
 
 export function Catalogue({ views }: { views: View[] }) {
   return (
@@ -83,7 +84,7 @@ interface Version {
   definition: unknown;
 }
 
-export function CatalogueView({ name, views }: { name: string; views: View[] }) {
+export function CatalogueView({ name, views, search }: { name: string; views: View[]; search: string }) {
   const live = useLive();
   const view = useAnswer<View & { definition?: unknown; sql?: Record<string, string>; kernel_only?: string[]; audit?: Audit }>(`/v1/views/${encodeURIComponent(name)}`, live.status);
   const versions = useAnswer<{ versions: Version[] }>(`/v1/views/${encodeURIComponent(name)}/versions`, live.status);
@@ -155,6 +156,7 @@ export function CatalogueView({ name, views }: { name: string; views: View[] }) 
         </table>
       </div>
       <AuditCard view={name} audit={v.audit} />
+      <Comparison view={v} versions={versions.data?.body.versions ?? []} search={search} />
       <Versions list={versions.data?.body.versions ?? []} />
       <section class="card code">
         <header>

@@ -47,7 +47,7 @@ function App() {
   else if (!views.data && ['explore', 'dashboards', 'catalogue'].includes(section)) page = <main><Instead state={views.problem ? 'error' : 'loading'} problem={views.problem} /></main>;
   else if (view) page = <Explore key={view.name} view={view} search={place.search} />;
   else if (section === 'dashboards' && name) page = <DashboardPage key={name} name={name} views={list} search={place.search} />;
-  else if (section === 'catalogue') page = name ? <CatalogueView key={name} name={name} views={list} /> : <Catalogue views={list} />;
+  else if (section === 'catalogue') page = name ? <CatalogueView key={name} name={name} views={list} search={place.search} /> : <Catalogue views={list} />;
   return (
     <LiveContext.Provider value={live}>
       <Layout views={list} dashboards={boards} path={place.path}>
