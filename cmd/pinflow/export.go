@@ -96,7 +96,7 @@ func (c *cli) lakeCommand() *cobra.Command {
 	cmd.AddCommand(c.lakeStatus(),
 		c.lakeMaintain(lake.Compact, "compact [TABLE]", "Merge small files of a day, sorted by event time"),
 		c.lakeMaintain(lake.Expire, "expire [TABLE]", "Drop old snapshots and the files that only they name, and old files that nobody knows"),
-		c.lakeAdopt())
+		c.lakeUndo(), c.lakeAdopt())
 	return cmd
 }
 
@@ -140,6 +140,40 @@ days that no snapshot and no ledger knows: a crash left them, and lake expire or
 	flags.add(cmd)
 	cmd.Flags().BoolVar(&look.Orphans, "orphans", false, "count data files that nobody knows")
 	cmd.Flags().BoolVar(&look.Offsets, "offsets", false, "compare the offsets of all rows with those counted")
+	return cmd
+}
+
+func (c *cli) lakeUndo() *cobra.Command {
+	flags := &settingFlags{}
+	cmd := &cobra.Command{
+		Use: "undo TABLE", Short: "Take back what another engine did to the rows of a table",
+		Long: `Put a table back on the snapshot of pinflow's newest commit, if another engine has deleted, overwritten or added
+rows since: pinflow stops over that, and pinflow lake status says what was done. What the other engine wrote stays a snapshot
+of the table until it expires. Stop pinflow first: while a process commits to the table, this is refused (exit code 4).`,
+		Example: "  pinflow lake undo pin",
+		Args:    arguments("TABLE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.withStores(cmd.Context(), flags, func(s *app.Stores) error {
+				undone, err := s.Undo(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				out := sheet{columns: []string{"table", "undone", "engine", "operation", "snapshot"}, right: []bool{false, true, false, false, true}}
+				if undone == nil {
+					c.say("table %s has the rows that were counted: there is nothing to undo", args[0])
+					return c.print(out)
+				}
+				for _, f := range undone.Made {
+					out.rows = append(out.rows, []any{args[0], f.Snapshot, f.Engine, f.Operation, undone.Base})
+				}
+				if len(undone.Made) == 0 {
+					out.rows = append(out.rows, []any{args[0], undone.Now, "", "rollback", undone.Base})
+				}
+				return c.print(out)
+			})
+		},
+	}
+	flags.add(cmd)
 	return cmd
 }
 

@@ -321,16 +321,12 @@ func (s *Stores) whole(ctx context.Context, t *TableState) error {
 	case fault.Is(err, fault.Corrupt):
 		t.State, t.Note = "damaged", err.Error()
 		return nil
-	case err != nil || t.State != "ok":
+	case err != nil:
 		return err
 	}
-	booked, err := s.ledger.Booked(ctx, t.Name)
-	if err != nil || booked == t.Rows {
-		return err
-	}
-	now, err := s.lake.Head(ctx, t.Name)
-	if err == nil && now.Seq == t.Commit { // else a commit came between
-		t.State, t.Note = "differs", fmt.Sprintf("the ledger counted %d rows", booked)
+	c, err := batch.Examine(ctx, s.ledger, s.lake, t.Name)
+	if err == nil && c.AtRest && c.Wrong != nil {
+		t.State, t.Note = "differs", c.Wrong.Error()
 	}
 	return err
 }
@@ -386,17 +382,31 @@ func sameIntent(a, b *ledger.Intent) bool {
 	return a == nil && b == nil || a != nil && b != nil && a.N == b.N && a.Open == b.Open
 }
 
-// Maintain merges small files, as many of a day as minFiles says or more, or drops old snapshots, of one table
-// or ("") all.
-func (s *Stores) Maintain(ctx context.Context, kind, table string, minFiles int, orphanAge time.Duration) ([]batch.Maintained, error) {
+// Undo puts a table back on what pinflow left, if another engine changed its rows; nil: none did.
+func (s *Stores) Undo(ctx context.Context, table string) (*lake.Altered, error) {
+	c, err := s.committer("lake undo", batch.CommitterConfig{})
+	if err != nil {
+		return nil, err
+	}
+	return c.Undo(ctx, table)
+}
+
+// committer is one that a command runs by itself.
+func (s *Stores) committer(what string, cfg batch.CommitterConfig) (*batch.Committer, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, fmt.Errorf("naming this process: %w", err)
 	}
-	owner := fmt.Sprintf("lake %s:%s:%d", kind, host, os.Getpid())
+	cfg.Owner = fmt.Sprintf("%s:%s:%d", what, host, os.Getpid())
+	return batch.NewCommitter(cfg, s.log, batch.NewMetrics(prometheus.NewRegistry()), s.ledger, s.lake)
+}
+
+// Maintain merges small files, as many of a day as minFiles says or more, or drops old snapshots, of one table
+// or ("") all.
+func (s *Stores) Maintain(ctx context.Context, kind, table string, minFiles int, orphanAge time.Duration) ([]batch.Maintained, error) {
 	shape := lake.DefaultShape()
 	shape.MinFiles = minFiles
-	c, err := batch.NewCommitter(batch.CommitterConfig{Owner: owner, OrphanAge: orphanAge, Shape: shape}, s.log, batch.NewMetrics(prometheus.NewRegistry()), s.ledger, s.lake)
+	c, err := s.committer("lake "+kind, batch.CommitterConfig{OrphanAge: orphanAge, Shape: shape})
 	if err != nil {
 		return nil, err
 	}

@@ -175,6 +175,7 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 	if err != nil {
 		return err
 	}
+	reporter.Lake(batch.NewLookout(p.ledger, p.lake).Problems)
 	page, err := web.Files()
 	if err != nil {
 		return fmt.Errorf("opening the page: %w", err)

@@ -344,6 +344,7 @@ var errCrash = errors.New("the process is gone")
 // fault that the process survives, or so that every later call fails too.
 type mortal struct {
 	*sqlledger.DB
+	AlteredLake
 	lk     *icelake.Lake
 	calls  int
 	at     int
@@ -505,7 +506,7 @@ func anyCallMayFail(t *testing.T, p testbed.Place) {
 				}
 				for at := 1 + first; ; at += step {
 					b := newBench(t, p.Fresh(t), 28)
-					m := &mortal{DB: b.led, lk: b.lake, at: at, after: after, with: with}
+					m := &mortal{DB: b.led, AlteredLake: b.lake, lk: b.lake, at: at, after: after, with: with}
 					err := b.run(m, m)
 					if m.struck == "" {
 						break // fewer calls than that: all were tried

@@ -127,7 +127,7 @@ func closedOnce(t *testing.T, with error, after bool, first int) {
 	b.settle()
 	for at := 1 + first; ; at++ {
 		b.imports(10*at, 10*at+3)
-		m := &mortal{DB: b.led, lk: b.lake, at: at, with: with, after: after}
+		m := &mortal{DB: b.led, AlteredLake: b.lake, lk: b.lake, at: at, with: with, after: after}
 		c := b.committer("me", m, m)
 		err := c.round(context.WithoutCancel(t.Context()))
 		if m.struck == "" {

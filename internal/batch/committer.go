@@ -44,7 +44,7 @@ type Commits interface {
 	FilePaths(ctx context.Context, table string) ([]string, error)
 	ClosedLogs(ctx context.Context, in *ledger.Intent) ([]ledger.ClosedLog, error)
 	StageCounts(ctx context.Context, in *ledger.Intent) (ledger.Counts, error)
-	Booked(ctx context.Context, table string) (int64, error)
+	BookedLedger
 	Progress(ctx context.Context) (*ledger.Progress, error)
 	Sweep(ctx context.Context, lease ledger.Lease, before time.Time) ([]ledger.LakeFile, error)
 	Forget(ctx context.Context, lease ledger.Lease, files []ledger.LakeFile) error
@@ -55,6 +55,7 @@ type Commits interface {
 type Tables interface {
 	EnsureTable(ctx context.Context, t lake.Table) error
 	OffsetsLake
+	AlteredLake
 	Missing(ctx context.Context, t lake.Table) ([]lake.Column, error)
 	Commit(ctx context.Context, in *ledger.Intent) (lake.Landed, error) // append and skip
 	Evolve(ctx context.Context, in *ledger.Intent, t lake.Table) (lake.Landed, error)
@@ -106,6 +107,7 @@ type kept struct {
 	shaped  bool      // it is there and has all columns
 	expired int64     // number of the commit at which old snapshots were last dropped
 	checked time.Time // when all of it was last found to be there
+	base    int64     // snapshot that was looked at, and that the next commit is to stand on
 }
 
 // adds is the kind of commit that brings rows.
@@ -231,7 +233,7 @@ func (c *Committer) idle(t *kept) bool {
 // ended its commit and gone on, so the table and the ledger are ahead of what it knew. Without the lease it
 // cannot judge them.
 func (c *Committer) ours(ctx context.Context, lease ledger.Lease, err error) error {
-	if code := fault.CodeOf(err); code != "conservation" && code != "lake_mismatch" {
+	if !slices.Contains([]string{"conservation", "lake_altered", "lake_mismatch"}, fault.CodeOf(err)) {
 		return err
 	}
 	if lost := c.led.Renew(ctx, lease, leaseTTL); fault.Is(lost, fault.Lost) {
@@ -289,7 +291,7 @@ func (c *Committer) reload(ctx context.Context) error {
 	for _, t := range tables { // what was done to a table stays done when the catalogue moves
 		for _, old := range c.tables {
 			if old.Name == t.Name {
-				t.expired, t.checked = old.expired, old.checked
+				t.expired, t.checked, t.base = old.expired, old.checked, old.base
 			}
 		}
 	}
@@ -316,15 +318,29 @@ func (c *Committer) keep(ctx context.Context, lease ledger.Lease, t *kept) error
 			return err
 		}
 	}
-	last, err := c.agree(ctx, t.Name)
+	last, head, err := c.agree(ctx, t.Name)
 	if err != nil {
 		return err
+	}
+	landed := last != nil && last.Open && head.Seq == last.N
+	if !landed {
+		if err := c.looked(ctx, t, head); err != nil {
+			return err
+		}
 	}
 	if last != nil && t.expired == 0 {
 		t.expired = last.N
 	}
 	if last != nil && last.Open { // whoever opened it may be gone; it is ours to end
 		if err := c.finish(ctx, lease, t, last); err != nil {
+			return err
+		}
+	}
+	if landed {
+		if head, err = c.lake.Head(ctx, t.Name); err != nil {
+			return fmt.Errorf("reading the head of table %s: %w", t.Name, err)
+		}
+		if err := c.looked(ctx, t, head); err != nil {
 			return err
 		}
 	}
@@ -362,19 +378,19 @@ func (c *Committer) keep(ctx context.Context, lease ledger.Lease, t *kept) error
 }
 
 // agree compares the table's head with the ledger's newest intent before anything is written (L7).
-func (c *Committer) agree(ctx context.Context, table string) (*ledger.Intent, error) {
+func (c *Committer) agree(ctx context.Context, table string) (*ledger.Intent, lake.Head, error) {
 	// The ledger first: a commit that lands in between is then newer than the intent, never older, and
 	// since only the lease's holder closes intents it is that of the intent itself.
 	last, err := c.led.LastIntent(ctx, table)
 	if err != nil {
-		return nil, fmt.Errorf("reading the newest commit of table %s: %w", table, err)
+		return nil, lake.Head{}, fmt.Errorf("reading the newest commit of table %s: %w", table, err)
 	}
 	head, err := c.lake.Head(ctx, table)
 	if err != nil {
-		return nil, fmt.Errorf("reading the head of table %s: %w", table, err)
+		return nil, lake.Head{}, fmt.Errorf("reading the head of table %s: %w", table, err)
 	}
 	c.m.Head.WithLabelValues(table).Set(float64(head.Seq))
-	return last, head.Check(table, last)
+	return last, head, head.Check(table, last)
 }
 
 // shape adds the columns that a newer schema brought.
@@ -408,6 +424,7 @@ func (c *Committer) do(ctx context.Context, lease ledger.Lease, t *kept, kind st
 // finish makes an open intent land, checks what landed and closes it.
 func (c *Committer) finish(ctx context.Context, lease ledger.Lease, t *kept, in *ledger.Intent) error {
 	start := c.now()
+	in.Base = t.base
 	var err error
 	if in.Memo, err = c.led.Memo(ctx, in); err != nil {
 		return fmt.Errorf("noting the ledger for commit %d of table %s: %w", in.N, in.Table, err)
@@ -429,6 +446,9 @@ func (c *Committer) finish(ctx context.Context, lease ledger.Lease, t *kept, in 
 	}
 	if err != nil {
 		return err
+	}
+	if landed.Snapshot != 0 {
+		t.base = landed.Snapshot
 	}
 	if in.Kind == lake.Append {
 		if err := c.conserved(ctx, in, landed); err != nil {

@@ -73,13 +73,68 @@ func (c *Committer) accounted(ctx context.Context, table string) error {
 	if err != nil {
 		return fmt.Errorf("reading the head of table %s: %w", table, err)
 	}
-	booked, err := c.led.Booked(ctx, table)
+	_, err = Accounted(ctx, c.led, c.lake, table, head)
+	return err
+}
+
+// BookedLedger is what Accounted needs of the ledger.
+type BookedLedger interface {
+	Booked(ctx context.Context, table string) (int64, error)
+}
+
+// AlteredLake is what Accounted needs of the lake.
+type AlteredLake interface {
+	LiveRows(ctx context.Context, table string, snapshot int64) (int64, error)
+	Altered(ctx context.Context, table string) (*lake.Altered, error)
+	Undo(ctx context.Context, a *lake.Altered) error
+}
+
+// Accounted compares the rows of a table, of which this is the head, with what the ledger counted (D1), and returns what
+// other engines made of it, if they did: a difference is then theirs, fault.Corrupt lake_altered. No commit may be open.
+func Accounted(ctx context.Context, led BookedLedger, tables AlteredLake, table string, head lake.Head) (*lake.Altered, error) {
+	booked, err := led.Booked(ctx, table)
 	if err != nil {
-		return fmt.Errorf("counting the rows of table %s: %w", table, err)
+		return nil, fmt.Errorf("counting the rows of table %s: %w", table, err)
 	}
-	if head.Rows != booked {
-		return fault.New(fault.Corrupt, "conservation", "table %s has %d rows at commit %d, the ledger counted %d", table, head.Rows, head.Seq, booked).
-			WithAdvice(keepAdvice)
+	rows := head.Rows
+	if head.Deletes > 0 {
+		if rows, err = tables.LiveRows(ctx, table, head.Snapshot); err != nil {
+			return nil, err
+		}
 	}
+	if rows == booked && !head.Foreign {
+		return nil, nil
+	}
+	altered, err := tables.Altered(ctx, table)
+	if err != nil {
+		return nil, fmt.Errorf("looking for what changed table %s: %w", table, err)
+	}
+	switch {
+	case rows == booked:
+		return altered, nil
+	case altered != nil:
+		return altered, altered.Fault(rows, booked)
+	}
+	return nil, fault.New(fault.Corrupt, "conservation", "table %s has %d rows at commit %d, the ledger counted %d", table, rows, head.Seq, booked).
+		WithAdvice(keepAdvice)
+}
+
+// looked asserts, when a table is on another snapshot than this process left it on, that it has the rows that were counted:
+// before anything is committed on it, so that it can be put back. No open commit may be in it, for the ledger does not
+// count it yet.
+func (c *Committer) looked(ctx context.Context, t *kept, head lake.Head) error {
+	if head.Snapshot == t.base {
+		return nil
+	}
+	altered, err := Accounted(ctx, c.led, c.lake, t.Name, head)
+	if err != nil {
+		return err
+	}
+	if altered != nil {
+		for _, f := range altered.Made {
+			c.log.Warn("another engine wrote to the table; it has as many rows as before", "table", t.Name, "by", f.String())
+		}
+	}
+	t.base = head.Snapshot
 	return nil
 }

@@ -30,10 +30,11 @@ func headOf(tbl *table.Table) (lake.Head, error) {
 	p := tbl.Properties()
 	h := lake.Head{Seq: p.GetInt64(propSeq, 0), CommitID: p[propID]}
 	if s := tbl.CurrentSnapshot(); s != nil {
-		h.Snapshot = s.SnapshotID
+		h.Snapshot, h.Foreign = s.SnapshotID, seqOf(s) == 0
 		if s.Summary != nil {
 			h.Rows = s.Summary.Properties.GetInt64("total-records", 0)
 			h.Files = s.Summary.Properties.GetInt64("total-data-files", 0)
+			h.Deletes = s.Summary.Properties.GetInt64("total-delete-files", 0)
 		}
 	}
 	if doc, ok := p[propLedger]; ok {
@@ -90,6 +91,9 @@ func (l *Lake) commit(ctx context.Context, in *ledger.Intent, change func(*table
 	if landed, done, err := l.landed(tbl, in); done || err != nil {
 		return landed, err
 	}
+	if err := standsOn(tbl, in); err != nil {
+		return lake.Landed{}, err
+	}
 	tbl = table.New(ident(in.Table), tbl.Metadata(), tbl.MetadataLocation(), l.cat.io, numbered{l.cat, in.N})
 	tx := tbl.NewTransaction()
 	if err := change(tbl, tx); err != nil {
@@ -106,6 +110,15 @@ func (l *Lake) commit(ctx context.Context, in *ledger.Intent, change func(*table
 	_, failed := tx.Commit(ctx)
 	// Look, whatever the answer was: the table is the only truth, and it gives the figures.
 	return l.look(ctx, in, failed)
+}
+
+// standsOn asserts that nobody has changed the rows of the table since the committer looked at it: what another engine did
+// can be undone as long as nothing stands on it. iceberg-go and Replace assert that it stays so until the commit lands.
+func standsOn(tbl *table.Table, in *ledger.Intent) error {
+	if now := tbl.CurrentSnapshot(); in.Base != 0 && (now == nil || now.SnapshotID != in.Base) {
+		return fault.New(fault.Transient, "table_moved", "table %s is no longer on snapshot %d, on which commit %d was to stand", in.Table, in.Base, in.N)
+	}
+	return nil
 }
 
 // marks are the properties that a commit leaves at the table.
@@ -158,7 +171,10 @@ func (l *Lake) landed(tbl *table.Table, in *ledger.Intent) (lake.Landed, bool, e
 // figures reads what commit in added from the manifests of its snapshot.
 func (l *Lake) figures(tbl *table.Table, in *ledger.Intent) (lake.Landed, error) {
 	snap := tbl.CurrentSnapshot()
-	if snap == nil || snap.Summary == nil || snap.Summary.Properties[propID] != in.ID {
+	for snap != nil && seqOf(snap) == 0 { // another engine was there since
+		snap = parent(tbl, snap)
+	}
+	if snap == nil || snap.Summary.Properties[propID] != in.ID {
 		return lake.Landed{}, nil // it made no snapshot
 	}
 	got := lake.Landed{Snapshot: snap.SnapshotID}
@@ -181,27 +197,6 @@ func (l *Lake) figures(tbl *table.Table, in *ledger.Intent) (lake.Landed, error)
 		}
 	}
 	return got, nil
-}
-
-// LiveRows counts the rows of a table from its manifest list.
-func (l *Lake) LiveRows(ctx context.Context, name string) (int64, error) {
-	tbl, err := l.cat.load(ctx, name)
-	if err != nil {
-		return 0, err
-	}
-	snap := tbl.CurrentSnapshot()
-	if snap == nil {
-		return 0, nil
-	}
-	manifests, err := snap.Manifests(l.files)
-	if err != nil {
-		return 0, fmt.Errorf("reading manifest list of table %s: %w", name, err)
-	}
-	rows := int64(0)
-	for _, m := range manifests {
-		rows += m.AddedRows() + m.ExistingRows()
-	}
-	return rows, nil
 }
 
 func formatVector(v span.Vector) string {

@@ -84,6 +84,9 @@ func (l *Lake) liveFiles(tbl *table.Table, fn func(iceberg.DataFile) error) erro
 		return fmt.Errorf("reading manifest list: %w", err)
 	}
 	for _, m := range manifests {
+		if m.ManifestContent() != iceberg.ManifestContentData {
+			continue
+		}
 		for e, err := range m.Entries(l.files, true) {
 			if err != nil {
 				return fmt.Errorf("reading manifest %s: %w", m.FilePath(), err)

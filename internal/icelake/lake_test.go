@@ -205,7 +205,7 @@ func TestRowsComeBackAsTheyWereStaged(t *testing.T) {
 	if diff := cmp.Diff(wantHead, head); diff != "" {
 		t.Error(diff)
 	}
-	if n, err := l.LiveRows(t.Context(), "pin"); n != 1500 || err != nil {
+	if n, err := l.LiveRows(t.Context(), "pin", head.Snapshot); n != 1500 || err != nil {
 		t.Errorf("live rows %d, %v", n, err)
 	}
 }

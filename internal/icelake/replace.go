@@ -36,6 +36,9 @@ func (l *Lake) Replace(ctx context.Context, in *ledger.Intent, r *lake.Rewrite) 
 	if landed, done, err := l.landed(tbl, in); done || err != nil {
 		return landed, err
 	}
+	if err := standsOn(tbl, in); err != nil {
+		return lake.Landed{}, err
+	}
 	snap, err := l.replacing(tbl, in, r)
 	if err != nil {
 		return lake.Landed{}, fmt.Errorf("preparing commit %d of table %s: %w", in.N, in.Table, err)

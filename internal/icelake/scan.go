@@ -46,7 +46,11 @@ func (l *Lake) Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block
 		return 0, fmt.Errorf("scanning table %s: %w", sel.Table, err)
 	}
 	if sel.Files != nil {
-		tasks = slices.DeleteFunc(tasks, func(t table.FileScanTask) bool { return !slices.Contains(sel.Files, t.File.FilePath()) })
+		wanted := map[string]bool{}
+		for _, at := range sel.Files {
+			wanted[at] = true
+		}
+		tasks = slices.DeleteFunc(tasks, func(t table.FileScanTask) bool { return !wanted[t.File.FilePath()] })
 	}
 	plain, other := splitTasks(tasks)
 	r := l.newFileReader(sel, columns, sc, partitionColumn(tbl))

@@ -104,7 +104,9 @@ type Head struct {
 	CommitID string      // its id
 	Snapshot int64       // 0: no snapshot yet
 	Offsets  span.Vector // of the newest append: per partition the next offset that is not in the table
-	Rows     int64       // live rows
+	Rows     int64       // of its data files
+	Foreign  bool        // another engine made the snapshot
+	Deletes  int64       // delete files of other engines: not all of these rows are live
 	Files    int64       // live data files
 	Memo     []byte      // ledger.Memo of the newest commit; nil: it kept none
 }

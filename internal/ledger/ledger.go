@@ -363,6 +363,7 @@ type Intent struct {
 	Snapshot int64
 	Files    []LakeFile
 	Offsets  span.Vector // positions the table will have reached: property pinflow.offsets
+	Base     int64       // snapshot of the table that the commit is to stand on; 0: any. The ledger does not keep it
 	Memo     []byte      // the Memo that the table will keep: property pinflow.ledger; nil: it keeps what it has
 }
 

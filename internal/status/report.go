@@ -31,6 +31,7 @@ type Reporter struct {
 	ends    Ends
 	missing func() map[string]string
 	takes   func(ctx context.Context) error
+	lake    func(ctx context.Context) []string
 }
 
 // New returns a reporter. missing tells, by stream, why there is no newer mark (days.Unit.Missing); nil
@@ -44,6 +45,9 @@ func New(led Source, ends Ends, missing func() map[string]string, takes func(ctx
 	}
 	return &Reporter{led: led, ends: ends, missing: missing, takes: takes}
 }
+
+// Lake makes the report name what is wrong with the lake, a line a problem.
+func (r *Reporter) Lake(problems func(ctx context.Context) []string) { r.lake = problems }
 
 // answerWait is how long a log may take to tell its ends.
 const answerWait = 2 * time.Second
@@ -81,6 +85,9 @@ func (r *Reporter) Report(ctx context.Context) (*Report, error) {
 		if err := r.askTakes(ctx); err != nil {
 			f.silent = append(f.silent, fmt.Sprintf("the log takes no events: %v", err))
 		}
+	}
+	if r.lake != nil {
+		f.lake = r.lake(ctx)
 	}
 	return f.report(), nil
 }
@@ -136,6 +143,7 @@ type facts struct {
 	audits     map[int64]ledger.AuditSum
 	ends       span.Vector
 	silent     []string
+	lake       []string
 	missing    map[string]string
 }
 
@@ -149,6 +157,7 @@ func (f *facts) report() *Report {
 	r.Problems = append(r.Problems, f.unfilled()...)
 	r.Problems = append(r.Problems, f.halfImported()...)
 	r.Problems = append(r.Problems, r.wrongNumbers()...)
+	r.Problems = append(r.Problems, f.lake...)
 	for _, l := range f.status.Leases {
 		r.Leases = append(r.Leases, Lease(l))
 	}
