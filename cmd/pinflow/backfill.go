@@ -214,7 +214,11 @@ func (b *backfillAnswer) progress() string {
 	if b.State == ledger.Done && b.Days["total"] == 0 {
 		return "there was no day to fill in"
 	}
-	text := fmt.Sprintf("%d of %d days, %s of %s rows", b.Days[ledger.Done], b.Days["total"], plan.Amount(float64(b.RowsDone)), plan.Amount(float64(b.RowsTotal)))
+	return fmt.Sprintf("%d of %d days, %s of %s rows", b.Days[ledger.Done], b.Days["total"], plan.Amount(float64(b.RowsDone)), plan.Amount(float64(b.RowsTotal))) + b.trouble()
+}
+
+// trouble says how many days did not do, "" if all did.
+func (b *backfillAnswer) trouble() (text string) {
 	if n := b.Days[ledger.Failed]; n > 0 {
 		text += fmt.Sprintf(", %d failed", n)
 	}
@@ -313,6 +317,7 @@ func somethingThere(s config.Settings) error {
 // known.
 func (c *cli) follow(ctx context.Context, server *client.Client, id int64) error {
 	var done atomic.Int64
+	var state atomic.Pointer[string]
 	stop := func() {}
 	defer func() { stop() }()
 	tick := time.NewTicker(500 * time.Millisecond)
@@ -323,9 +328,11 @@ func (c *cli) follow(ctx context.Context, server *client.Client, id int64) error
 		if err != nil && !fault.Is(err, fault.Transient) {
 			return err
 		}
+		text := "rows of " + b.View + b.trouble()
+		state.Store(&text)
 		if done.Store(b.RowsDone); !watched && b.RowsTotal > 0 {
 			watched = true
-			stop = c.watch(func() (int64, string) { return done.Load(), "rows of " + b.View }, b.RowsTotal)
+			stop = c.watch(func() (int64, string) { return done.Load(), *state.Load() }, b.RowsTotal)
 		}
 		switch b.State {
 		case ledger.Done:

@@ -74,7 +74,7 @@ func (c *cli) importFiles(ctx context.Context, s *app.Stores, stream, format str
 		total += f.Rows
 	}
 	var done atomic.Int64
-	stop := c.watch(func() (int64, string) { return done.Load(), "" }, total)
+	stop := c.watch(func() (int64, string) { return done.Load(), "rows read" }, total)
 	all, err := s.Import(ctx, stream, files, &done)
 	stop()
 	return c.showImported(ctx, stream, all, err)

@@ -31,10 +31,12 @@ func TestCountsAndShares(t *testing.T) {
 
 func TestProgressSaysWhatIsLeft(t *testing.T) {
 	for want, got := range map[string]string{
-		"20000 done, 2000/s: 3 sent again":                      progressLine(20000, 0, 10*time.Second, "3 sent again"),
-		"20000 of 210000 done (10 %), 2000/s, about 2 min left": progressLine(20000, 210000, 10*time.Second, ""),
-		"210000 of 210000 done (100 %), 21000/s":                progressLine(210000, 210000, 10*time.Second, ""),
-		"0 of 10 done (0 %), 0/s":                               progressLine(0, 10, 2*time.Second, ""),
+		"20000 done, 2000/s: 3 sent again":                        progressLine(20000, 0, 10*time.Second, "3 sent again"),
+		"20000 of 210000 done (10 %), 2000/s, about 2 min left":   progressLine(20000, 210000, 10*time.Second, ""),
+		"24 of 3082358 done (0 %), 12/s":                          progressLine(24, 3082358, 2*time.Second, ""),
+		"3080393 of 3082358 done (99 %), 30804/s, about 1 s left": progressLine(3080393, 3082358, 100*time.Second, ""),
+		"210000 of 210000 done (100 %), 21000/s":                  progressLine(210000, 210000, 10*time.Second, ""),
+		"0 of 10 done (0 %), 0/s":                                 progressLine(0, 10, 2*time.Second, ""),
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)

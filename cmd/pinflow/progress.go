@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"time"
 )
@@ -61,8 +62,12 @@ func progressLine(done, total int64, since time.Duration, more string) string {
 	rate := float64(done) / since.Seconds()
 	line := fmt.Sprintf("%d done, %.0f/s", done, rate)
 	if total > 0 {
-		line = fmt.Sprintf("%d of %d done (%.0f %%), %.0f/s", done, total, 100*float64(done)/float64(total), rate)
-		if rate > 0 && done < total {
+		percent := math.Round(100 * float64(done) / float64(total))
+		if done < total {
+			percent = min(percent, 99)
+		}
+		line = fmt.Sprintf("%d of %d done (%.0f %%), %.0f/s", done, total, percent, rate)
+		if done < total && done >= total/100 && done > 0 { // the first few tell nothing
 			line += ", about " + coarse(time.Duration(float64(total-done)/rate*float64(time.Second))) + " left"
 		}
 	}

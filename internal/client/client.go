@@ -202,6 +202,9 @@ func (c *Client) refusal(resp *http.Response) error {
 			says += ": " + e.Suggestion
 		}
 	}
+	if resp.StatusCode == http.StatusInternalServerError && p.RequestID != "" {
+		says += " " + p.RequestID
+	}
 	f := fault.New(fault.Unknown, p.Code, "%s", says)
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized || resp.StatusCode == http.StatusForbidden:

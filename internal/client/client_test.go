@@ -53,6 +53,7 @@ func TestRefusalsCarryTheServersWords(t *testing.T) {
 		{409, `{"code":"stale_plan","title":"Conflict"}`, "Conflict", fault.ExitConflict},
 		{401, `{"detail":"no key"}`, "no key: give a key with --api-key-file or PINFLOW_API_KEY", 1},
 		{503, `{"code":"lake_behind","detail":"the lake has not caught up"}`, "the lake has not caught up", fault.ExitNotComplete},
+		{500, `{"code":"internal","detail":"the log has it under this request id","request_id":"01JD"}`, "the log has it under this request id 01JD", 1},
 		{502, `<html>bad gateway</html>`, "the server answered 502 Bad Gateway", 1},
 	} {
 		c := serve(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -85,10 +85,11 @@ func backfillBodyOf(b *ledger.Backfill, now time.Time) backfillBody {
 	if !b.FinishedAt.IsZero() {
 		end = b.FinishedAt
 	}
-	if took := end.Sub(b.ListedAt).Seconds(); took > 0 && b.Read > 0 {
-		out.Rate = float64(b.Read) / took
-		if b.State == ledger.Running {
-			eta := float64(b.Expect-b.Read) / out.Rate
+	if took := end.Sub(b.ListedAt).Seconds(); took > 0 && out.RowsDone > 0 {
+		out.Rate = float64(out.RowsDone) / took
+		waits := b.Tasks[ledger.Failed]+b.Waiting > 0 // nobody knows for how long
+		if b.State == ledger.Running && out.RowsDone >= b.Expect/100 && !waits {
+			eta := max(0, float64(b.Expect-out.RowsDone)/out.Rate)
 			out.ETA = &eta
 		}
 	}

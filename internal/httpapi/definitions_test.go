@@ -155,3 +155,19 @@ func TestAuditRoute(t *testing.T) {
 		wantProblem(t, ask(a, "GET", "/v1/audit"+q, nil), 400, "bad_parameter")
 	}
 }
+
+// How long the rest takes is told when enough is done to know, and nothing waits for another try.
+func TestWhatIsLeftOfABackfill(t *testing.T) {
+	now := time.Now()
+	b := ledger.Backfill{State: ledger.Running, ListedAt: now.Add(-10 * time.Second), Expect: 1000, Working: 100, Read: 100, Tasks: map[string]int64{ledger.Queued: 1}}
+	if got := backfillBodyOf(&b, now); got.Rate != 20 || got.ETA == nil || *got.ETA != 40 {
+		t.Errorf("%+v", got)
+	}
+	early, waits := b, b
+	early.Expect, waits.Waiting = 100_000, 1
+	for _, b := range []ledger.Backfill{early, waits} {
+		if got := backfillBodyOf(&b, now); got.ETA != nil {
+			t.Errorf("%+v", got)
+		}
+	}
+}
