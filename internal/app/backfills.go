@@ -60,9 +60,12 @@ func RunBackfill(ctx context.Context, cfg Config, workers int) (err error) {
 	if err != nil {
 		return fmt.Errorf("naming this worker: %w", err)
 	}
+	if err := p.openProfiles(); err != nil {
+		return err
+	}
 	metrics := backfill.NewMetrics(a.cfg.Registry)
 	p.pressure = days.NewPressure(p.ledger)
-	var all stage
+	all := p.profiles()
 	for n := range workers {
 		own := backfill.Config{Owner: fmt.Sprintf("backfill:%s:%d:%.8s#%d", host, os.Getpid(), uuid.NewString(), n), Share: s.Backfill.Share, GiveWay: p.pressure.Reason, Spark: p.spark()}
 		w, err := backfill.NewWorker(own, p.log.With("job", "backfill", "worker", n), metrics, p.ledger, p.lake)

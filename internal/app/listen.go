@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/pinflow/pinflow/internal/fault"
+	"github.com/pinflow/pinflow/internal/httpapi"
 )
 
 // listenFunc opens a listener, as net.Listen does.
@@ -46,4 +47,35 @@ func listen(open listenFunc, addr string, chosen bool, what, flag string, log *s
 	}
 	return nil, fault.New(fault.Config, "port_taken", "%s and the %d ports after it, for %s, are taken", addr, tries, what).
 		WithAdvice("choose another address with %s", flag).WithExit(fault.ExitConflict)
+}
+
+// openProfiles opens the address of profiles, if there is to be one.
+func (p *parts) openProfiles() (err error) {
+	addr := p.cfg.Project.Settings.Admin
+	if addr == "" {
+		return nil
+	}
+	// Several processes of a host share the file, and each takes a port.
+	if p.pprof, err = listen(p.cfg.Listen, addr, false, "profiles", "admin in pinflow.yaml", p.log); err != nil {
+		return err
+	}
+	p.onClose(func() error { return closed(p.pprof) })
+	return nil
+}
+
+// profiles is what serves them; empty where there are none.
+func (p *parts) profiles() stage {
+	if p.pprof == nil {
+		return nil
+	}
+	p.log.Info("profiles are at http://" + p.pprof.Addr().String() + "/debug/pprof/")
+	return stage{{"profiles", httpapi.ServeProfiles(p.pprof)}}
+}
+
+// closed closes a port that its server may have closed already.
+func closed(l net.Listener) error {
+	if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("closing the port: %w", err)
+	}
+	return nil
 }

@@ -32,6 +32,7 @@ type parts struct {
 	admin  *kafkalog.Admin
 	door   *kafkalog.Producer // nil without the collector
 	http   net.Listener
+	pprof  net.Listener // nil: nobody asked for profiles
 	access *access.Keeper
 
 	name string // owner
@@ -93,12 +94,10 @@ func (p *parts) open(ctx context.Context) error {
 	if p.http, err = listen(p.cfg.Listen, p.address(), p.cfg.Project.Chosen("listen"), units.serves(), "--listen", p.log); err != nil {
 		return err
 	}
-	p.onClose(func() error {
-		if err := p.http.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			return fmt.Errorf("closing the port: %w", err)
-		}
-		return nil
-	})
+	p.onClose(func() error { return closed(p.http) })
+	if err := p.openProfiles(); err != nil {
+		return err
+	}
 	if err := p.bring(ctx); err != nil {
 		return p.explain(err)
 	}

@@ -61,7 +61,7 @@ func (p *parts) stages(ctx context.Context) ([]stage, error) {
 	if p.cfg.Reload != nil && u.all() {
 		jobs = append(jobs, role{"definitions", p.reload})
 	}
-	return []stage{door, readers, jobs}, nil
+	return []stage{door, readers, append(jobs, p.profiles()...)}, nil
 }
 
 // group is the name of a unit's consumer group.

@@ -209,6 +209,9 @@ func (l *loader) addresses(p *Project) {
 	if s.Listen != "" && !Loopback(s.Listen) && s.Keys.Required == "never" {
 		l.setting(p, "keys.required", fmt.Sprintf("%s can be reached from other hosts and keys.required is never: anybody could write and read", s.Listen), "auto, or an address of this host alone, like 127.0.0.1:8080")
 	}
+	if s.Admin != "" && !Loopback(s.Admin) {
+		l.setting(p, "admin", fmt.Sprintf("%s can be reached from other hosts, and profiles ask nobody who they are", s.Admin), "an address of this host alone, like 127.0.0.1:6060")
+	}
 	if (s.TLS.CertFile == "") != (s.TLS.KeyFile == "") {
 		missing, given := "tls.key_file", "tls.cert_file"
 		if s.TLS.CertFile == "" {

@@ -20,6 +20,7 @@ type Settings struct {
 	Version  int           `json:"version"`
 	Data     string        `json:"data"`
 	Listen   string        `json:"listen"`
+	Admin    string        `json:"admin"` // of profiles; "": none
 	Hosts    []string      `json:"hosts"`
 	TLS      ServerTLS     `json:"tls"`
 	Keys     Keys          `json:"keys"`

@@ -79,6 +79,7 @@ func settingsTable() *shape {
 	return obj(versionKey,
 		key{name: "data", doc: "Folder of everything that pinflow keeps.", shape: textShape, def: "./pinflow-data", path: true},
 		key{name: "listen", doc: "Address of the HTTP API and the page.", shape: addrShape, def: "127.0.0.1:8080"},
+		key{name: "admin", doc: "Address of this host where profiles of the process are (pprof), like 127.0.0.1:6060; if it is taken the next free port; default: none.", shape: addrShape},
 		key{name: "hosts", doc: "Names by which clients reach the API, beside localhost and the address they connect to; *: any.", shape: listOf(hostShape)},
 		key{name: "tls", doc: "TLS of the API and the page. The files are read again when they change.", shape: obj(
 			key{name: "cert_file", doc: "Certificate chain, PEM.", shape: textShape, path: true},
