@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 
 	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/event"
-	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/icelake"
 	"github.com/pinflow/pinflow/internal/kafkalog"
 	lakedef "github.com/pinflow/pinflow/internal/lake"
@@ -99,12 +97,8 @@ func infraTopics(ctx context.Context, p *config.Project, snap *ledger.Snapshot, 
 		return err
 	}
 	defer admin.Close()
-	where := strings.Join(p.Settings.Log.Brokers, ", ")
-	if err := admin.Ping(ctx); fault.Is(err, fault.Transient) {
-		return fault.New(fault.Transient, "log_unreachable", "reaching Kafka at %s: %w", where, err).
-			WithAdvice("start it, or set log.brokers right; then run this again: what was made stays")
-	} else if err != nil {
-		return fmt.Errorf("reaching Kafka at %s: %w", where, err)
+	if err := reachLog(ctx, admin, wire, "; then run this again: what was made stays"); err != nil {
+		return err
 	}
 	return (&bringer{led: led, admin: admin, lake: lk, how: p.Settings.Log, log: log}).prepare(ctx, snap)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
 
 	"github.com/pinflow/pinflow/internal/config"
 	"github.com/pinflow/pinflow/internal/fault"
@@ -57,8 +58,22 @@ func (p *parts) openAdmin(ctx context.Context) (err error) {
 		return err
 	}
 	p.onClose(func() error { p.admin.Close(); return nil })
-	if err := p.admin.Ping(ctx); err != nil {
-		return fmt.Errorf("opening the log: %w", err)
+	return reachLog(ctx, p.admin, p.wire, "")
+}
+
+// reachLog asks whether the log is there. If it is not, the fault says where it was looked for and what to do, and then.
+func reachLog(ctx context.Context, admin *kafkalog.Admin, wire kafkalog.Config, then string) error {
+	where, advice := "Kafka", "start it, or set log.brokers right"
+	if wire.Embedded {
+		where, advice = "the embedded log", "see what pinflow up, whose broker it is, says in its log"
+	}
+	where += " at " + strings.Join(wire.Brokers, ", ")
+	err := admin.Ping(ctx)
+	if fault.Is(err, fault.Transient) {
+		return fault.New(fault.Transient, "log_unreachable", "reaching %s: %w", where, err).WithAdvice("%s%s", advice, then)
+	}
+	if err != nil {
+		return fmt.Errorf("reaching %s: %w", where, err)
 	}
 	return nil
 }
@@ -142,7 +157,7 @@ func (p *parts) logReady(ctx context.Context) error {
 	if p.broker != nil {
 		return p.broker.Room(0)
 	}
-	return p.admin.Ping(ctx)
+	return reachLog(ctx, p.admin, p.wire, "")
 }
 
 // ends are the next offsets of an open log's partitions. The topic's identity is asked after its ends:
