@@ -69,10 +69,11 @@ func (c *cli) compare(ctx context.Context, of string, f *queryFlags, all bool) e
 		f.from = b.Tasks[len(b.Tasks)-1].Day
 	}
 	x := &contrast{by: f.by}
-	if x.before, err = c.numbers(ctx, server, b.View+"@"+before, f); err != nil {
+	if x.after, err = c.numbers(ctx, server, b.View+"@"+after, f, c.timeZone); err != nil {
 		return err
 	}
-	if x.after, err = c.numbers(ctx, server, b.View+"@"+after, f); err != nil {
+	// The versions may keep days of different zones.
+	if x.before, err = c.numbers(ctx, server, b.View+"@"+before, f, cmp.Or(c.timeZone, x.after.Meta.TimeZone)); err != nil {
 		return err
 	}
 	if err := c.print(x.sheet(all, c.output, x.after.zone(c))); err != nil {
@@ -95,17 +96,17 @@ type side struct {
 }
 
 // numbers asks for one side. Of measures that are named a side may lack some.
-func (c *cli) numbers(ctx context.Context, server *client.Client, view string, f *queryFlags) (*side, error) {
+func (c *cli) numbers(ctx context.Context, server *client.Client, view string, f *queryFlags, zone string) (*side, error) {
 	ask := *f
 	ask.measures = nil
-	a, err := c.ask(ctx, server, view, &ask)
+	a, err := c.ask(ctx, server, view, &ask, zone)
 	if err != nil {
 		return nil, err
 	}
 	buckets := a
 	if len(f.by) > 0 {
 		ask.by = nil
-		if buckets, err = c.ask(ctx, server, view, &ask); err != nil {
+		if buckets, err = c.ask(ctx, server, view, &ask, zone); err != nil {
 			return nil, err
 		}
 	}
@@ -119,8 +120,8 @@ func (c *cli) numbers(ctx context.Context, server *client.Client, view string, f
 	return s, nil
 }
 
-func (c *cli) ask(ctx context.Context, server *client.Client, view string, f *queryFlags) (*answer, error) {
-	body, err := server.GetRaw(ctx, "/v1/query", f.values(view, c.timeZone))
+func (c *cli) ask(ctx context.Context, server *client.Client, view string, f *queryFlags, zone string) (*answer, error) {
+	body, err := server.GetRaw(ctx, "/v1/query", f.values(view, zone))
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -241,8 +242,15 @@ func (t *table) value(m *metric.NamedMeasure, i int) fold.Number {
 	return fold.Value(m, t.block, t.at, i)
 }
 
-// rows of a group that only bookkeeping made are not shown.
-func (t *table) shown(i int) bool { return t.block.Cols[t.at[metric.StateRows]].Ints[i] > 0 }
+// shown tells whether a row is one of the answer: what only bookkeeping made is if that is asked for.
+func (t *table) shown(i int) bool {
+	if t.block.Cols[t.at[metric.StateRows]].Ints[i] > 0 {
+		return true
+	}
+	return slices.ContainsFunc(t.p.measures, func(m *metric.NamedMeasure) bool {
+		return strings.HasPrefix(m.Name, "_") && t.block.Cols[t.at[m.States[0]]].Ints[i] > 0
+	})
+}
 
 // line is a row of the answer with what it is sorted by.
 type line struct {
