@@ -14,7 +14,6 @@ import (
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/icelake"
 	"github.com/pinflow/pinflow/internal/kafkalog"
-	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/sqlledger"
 )
@@ -102,11 +101,16 @@ func noAmnesia(ctx context.Context, s config.Settings, led *sqlledger.DB) error 
 			return fmt.Errorf("reading the newest commit of table %s: %w", t, err)
 		}
 		if last != nil {
-			return fault.New(fault.Config, "lake_mismatch", "the ledger knows of commit %d of table %s, but the lake's catalog %s", last.N, t, gone(s.Lake.Catalog)).
-				WithAdvice("register the tables that are in the warehouse again with: pinflow lake adopt; or %s", restoreAdvice)
+			return unregistered(t, last, "but the lake's catalog "+gone(s.Lake.Catalog))
 		}
 	}
 	return nil
+}
+
+// unregistered is the fault of a table that the ledger knows and the catalog does not.
+func unregistered(table string, last *ledger.Intent, but string) error {
+	return fault.New(fault.Config, "lake_mismatch", "the ledger knows of commit %d of table %s, %s", last.N, table, but).
+		WithAdvice("register the tables that are in the warehouse again with: pinflow lake adopt; or %s", restoreAdvice)
 }
 
 // agree compares every table with the ledger before a port is open or anything is read (L7).
@@ -136,7 +140,7 @@ func (p *parts) agree(ctx context.Context) error {
 			return fmt.Errorf("reading the newest commit of table %s: %w", t, err)
 		}
 		if last != nil {
-			return lake.Mismatch(t, lake.Head{}, last)
+			return unregistered(t, last, "which the lake's catalog does not have")
 		}
 	}
 	return nil

@@ -50,7 +50,10 @@ func OpenStores(ctx context.Context, p *config.Project, log *slog.Logger) (*Stor
 				WithAdvice("name the data folder with --data, or ledger.dsn in pinflow.yaml; a new project gets one by: pinflow init --infra, or pinflow up")
 		}
 	}
-	var err error
+	_, err := compare(ctx, p.Settings, log)
+	if err != nil {
+		return nil, err
+	}
 	if s.ledger, err = sqlledger.Open(ctx, p.Settings.Ledger.DSN, log); err != nil {
 		return nil, fmt.Errorf("opening the ledger: %w", err)
 	}

@@ -157,9 +157,12 @@ func repairs(names []string, snap *ledger.Snapshot) ([]Change, error) {
 		if err != nil {
 			return nil, fmt.Errorf("compiling view %s: %w", name, err)
 		}
-		state := ledger.Building
+		state, detail := ledger.Building, "a repair: built anew by the definition that serves"
+		if version(v, ledger.Building) != nil {
+			detail += "; " + givenUp
+		}
 		out = append(out, Change{
-			compiled: compiled, Category: Rebuild, Stream: v.Stream, View: name, Serves: true, Detail: "a repair: built anew by the definition that serves",
+			compiled: compiled, Category: Rebuild, Stream: v.Stream, View: name, Serves: true, Detail: detail,
 			change: &ledger.ViewChange{
 				Name: name, Metadata: serving.Metadata, Shown: v.Metadata, Hash: serving.Hash, Definition: serving.Definition, State: state, Anew: true,
 			},

@@ -348,6 +348,8 @@ func TestSomeViews(t *testing.T) {
 	}
 	in.Only, in.Repair = nil, []string{"pins"}
 	equal(t, "rebuild pin/pins auto=false a repair: built anew by the definition that serves\n", lines(made(t, in).Changes))
+	in.Snap = running(t, as(t, ledger.Serving, nil), as(t, ledger.Building, func(v *metric.View) { v.Filter = "" }))
+	equal(t, "rebuild pin/pins auto=false a repair: built anew by the definition that serves; what is being built is given up\n", lines(made(t, in).Changes))
 	in.Repair = []string{"more"}
 	if _, err := plan.Make(in); fault.CodeOf(err) != "unknown_view" {
 		t.Error(err)

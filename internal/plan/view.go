@@ -51,6 +51,8 @@ func version(v *ledger.View, state string) *ledger.ViewVersion {
 	return find(v.Versions, func(vv ledger.ViewVersion) bool { return vv.State == state })
 }
 
+const givenUp = "what is being built is given up"
+
 type viewDiff struct {
 	c                          *comparer
 	want                       *View
@@ -83,7 +85,7 @@ func (v *viewDiff) compare() (bool, error) {
 		v.at(keys)
 		out.Detail = strings.Join(keys, ", ") + ": at once"
 	case v.building != nil && v.same(v.serving):
-		out.Category, out.Detail = Rebuild, "back to the version that serves: what is being built is given up"
+		out.Category, out.Detail = Rebuild, "back to the version that serves: "+givenUp
 		next.Keep = true
 	default:
 		if err := v.rebuild(target, next); err != nil {
@@ -160,7 +162,7 @@ func (v *viewDiff) rebuild(target *ledger.ViewVersion, next *ledger.ViewChange) 
 	if out.Detail == "" {
 		out.Detail = strings.Join(keys, ", ")
 		if v.building != nil {
-			out.Detail += "; what is being built is given up"
+			out.Detail += "; " + givenUp
 		}
 	}
 	out.Serves = v.serving != nil

@@ -154,6 +154,11 @@ func openForeign(f *File, in *file.Reader) (*foreign, error) {
 	if err != nil {
 		return nil, f.failed(err)
 	}
+	for i := range files.Manifest.Fields {
+		if c := files.Manifest.Fields[i].Field; c.Type.ID() == arrow.DURATION {
+			return nil, bad(f.Path, 0, "column %s is a duration, which no event can hold", c.Name).WithAdvice("write it as a number or text")
+		}
+	}
 	groups, err := files.GetRecordReader(context.Background(), nil, nil)
 	if err != nil {
 		return nil, f.failed(err)
