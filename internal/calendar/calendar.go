@@ -184,52 +184,47 @@ func (c *Clock) Date(us int64) int64 { return floorDiv(c.Local(us), day) }
 
 // Start returns the start of the bucket that holds the instant.
 func (c *Clock) Start(g Grain, us int64) int64 {
-	if g == c.grain && us >= c.from && us < c.to {
-		return c.from
-	}
-	switch g {
-	case None:
+	if g == None {
 		return 0
-	case Minute:
-		return c.short(minute, us)
-	case Hour:
-		return c.short(hour, us)
-	case Day, Week, Month, Year:
-		c.from, c.to = c.long(g, us)
 	}
-	c.grain = g
+	c.find(g, us)
 	return c.from
 }
 
 // End returns the start of the bucket after the one that holds the instant.
 func (c *Clock) End(g Grain, us int64) int64 {
-	switch g {
-	case None:
+	if g == None {
 		return farFuture
-	case Minute:
-		return c.shortEnd(minute, us)
-	case Hour:
-		return c.shortEnd(hour, us)
-	case Day, Week, Month, Year:
 	}
-	if g == c.grain && us >= c.from && us < c.to {
-		return c.to
-	}
-	c.from, c.to = c.long(g, us)
-	c.grain = g
+	c.find(g, us)
 	return c.to
 }
 
-// short is the start of a minute or hour: the wall clock rounded down, but a bucket never reaches
-// across a change of the clocks.
-func (c *Clock) short(unit, us int64) int64 {
-	p := c.periodAt(us)
-	return max(floorDiv(us+p.offset, unit)*unit-p.offset, p.from)
+// find makes the bucket that holds the instant the one remembered: mostly it is that already.
+func (c *Clock) find(g Grain, us int64) {
+	if g != c.grain || us < c.from || us >= c.to {
+		c.turn(g, us)
+	}
 }
 
-func (c *Clock) shortEnd(unit, us int64) int64 {
+func (c *Clock) turn(g Grain, us int64) {
+	switch g {
+	case Minute:
+		c.from, c.to = c.short(minute, us)
+	case Hour:
+		c.from, c.to = c.short(hour, us)
+	case None, Day, Week, Month, Year:
+		c.from, c.to = c.long(g, us)
+	}
+	c.grain = g
+}
+
+// short is the bucket [from, to) of a minute or hour: the wall clock rounded down, but it never reaches
+// across a change of the clocks.
+func (c *Clock) short(unit, us int64) (from, to int64) {
 	p := c.periodAt(us)
-	return min(floorDiv(us+p.offset, unit)*unit+unit-p.offset, p.to)
+	from = floorDiv(us+p.offset, unit)*unit - p.offset
+	return max(from, p.from), min(from+unit, p.to)
 }
 
 // long is the bucket [from, to) of whole days that holds the instant.
