@@ -53,8 +53,7 @@ type watcher struct {
 	seen  map[int]int // how often
 }
 
-// lasting is how often a process has to be seen for its memory to count: one that is just forked shows its
-// parent's.
+// lasting is how often a child has to be seen for its memory to count: one that is just forked shows its parent's.
 const lasting = 20
 
 func watchGroup(group int) *watcher {
@@ -101,7 +100,7 @@ func (w *watcher) end() spent {
 		s.cpu += d
 	}
 	for pid, m := range w.peak {
-		if w.seen[pid] >= lasting {
+		if pid == w.group || w.seen[pid] >= lasting { // the first one has begun its program before it was looked at
 			s.peak += m
 		}
 	}
