@@ -10,6 +10,7 @@ import (
 
 	"github.com/pinflow/pinflow/internal/app"
 	"github.com/pinflow/pinflow/internal/config"
+	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/lake"
 )
 
@@ -111,7 +112,8 @@ commit is under way), differs (one of them was restored, replaced or changed), d
 long as they were written), missing. It reads both directly, also while pinflow runs on them.
 --offsets reads where each row came from, and tells whether every partition of every log has the rows that the ledger
 counted; the committing process does so once a day. --orphans lists all data files and counts those older than three
-days that no snapshot and no ledger knows: a crash left them, and lake expire or the committing process deletes them.`,
+days that no snapshot and no ledger knows: a crash left them, and lake expire or the committing process deletes them.
+It ends with exit code 1 if a table differs, is damaged or missing.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withStores(cmd.Context(), flags, func(s *app.Stores) error {
@@ -126,14 +128,21 @@ days that no snapshot and no ledger knows: a crash left them, and lake expire or
 				if look.Orphans {
 					out.columns = append(out.columns, "orphans", "orphan_bytes")
 				}
+				var bad []string
 				for _, t := range tables {
+					if t.Wrong() {
+						bad = append(bad, t.Name+" is "+t.State)
+					}
 					row := []any{t.Name, t.Rows, t.Files, t.Commit, t.Snapshot, t.Uncommitted, t.State, t.Note}
 					if look.Orphans {
 						row = append(row, t.Orphans, t.OrphanBytes)
 					}
 					out.rows = append(out.rows, row)
 				}
-				return c.print(out)
+				if err := c.print(out); err != nil || len(bad) == 0 {
+					return err
+				}
+				return fault.New(fault.Corrupt, "lake_differs", "%s: see the notes", strings.Join(bad, ", "))
 			})
 		},
 	}

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ import (
 	"github.com/pinflow/pinflow/internal/icelake"
 	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/span"
 	"github.com/pinflow/pinflow/internal/sqlledger"
 )
 
@@ -89,6 +91,7 @@ type Exported struct {
 	Snapshot      int64     `json:"snapshot"`             // of the Iceberg table; 0: the table is empty
 	CompleteTo    time.Time `json:"complete_to,omitzero"` // events received before are all in it
 	Complete      bool      `json:"complete"`             // the day had ended, grace included; later events may still come
+	Importing     []string  `json:"importing,omitempty"`  // files under import, of which it may hold some rows
 }
 
 // Export writes a stream's day to a folder or s3://bucket/prefix, the file first and then what it holds.
@@ -106,9 +109,23 @@ func (s *Stores) Export(ctx context.Context, stream string, day time.Time, forma
 	grace := time.Duration(def.Schemas[len(def.Schemas)-1].Definition.Grace)
 	e.Complete = !e.CompleteTo.Before(day.AddDate(0, 0, 1).Add(grace + days.Wait))
 	pin := "export-" + uuid.NewString()
+	before, err := s.imported(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
 	if e.Snapshot, err = s.lake.PinFor(ctx, stream, pin, 0, exportPin); err != nil {
 		return nil, err
 	}
+	after, err := s.imported(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	for log, file := range after {
+		if was, known := before[log]; file.Importing() || !known || was.Importing() {
+			e.Importing, e.Complete = append(e.Importing, file.Topic), false
+		}
+	}
+	slices.Sort(e.Importing)
 	defer func() {
 		if err := s.lake.Unpin(context.WithoutCancel(ctx), stream, pin); err != nil {
 			s.log.Warn("left a pinned snapshot", "table", stream, "tag", pin, "error", err)
@@ -146,6 +163,21 @@ func (s *Stores) Export(ctx context.Context, stream string, day time.Time, forma
 		}
 	}
 	return e, nil
+}
+
+// imported are the files of a stream that were imported or are being.
+func (s *Stores) imported(ctx context.Context, stream string) (map[span.Log]*ledger.Log, error) {
+	snap, err := s.ledger.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("reading the catalogue: %w", err)
+	}
+	files := map[span.Log]*ledger.Log{}
+	for _, l := range snap.Logs {
+		if l.Kind == ledger.KindImport && l.Stream == stream {
+			files[l.ID] = &l
+		}
+	}
+	return files, nil
 }
 
 // stream finds a stream in the ledger.
@@ -254,6 +286,11 @@ type TableState struct {
 	OrphanBytes int64
 }
 
+// Wrong tells whether table and ledger do not agree, for more than the moment of a commit.
+func (t *TableState) Wrong() bool {
+	return t.State == "differs" || t.State == "damaged" || t.State == "missing" && t.Commit > 0
+}
+
 // Look says what Tables looks at besides the newest commits and the files that they name.
 type Look struct {
 	Orphans bool // all files of the lake
@@ -283,7 +320,9 @@ func (s *Stores) Tables(ctx context.Context, look Look) ([]TableState, error) {
 		case fault.CodeOf(err) == "no_table" && name == ledger.Logs && last == nil:
 			continue // no log was closed yet
 		case fault.CodeOf(err) == "no_table":
-			t.State = "missing"
+			if t.State = "missing"; last != nil {
+				t.Commit = last.N
+			}
 		case err != nil:
 			return nil, err
 		default:
