@@ -52,7 +52,7 @@ func (l *Lake) Rewrite(ctx context.Context, name string, shape lake.Shape) (*lak
 	if err != nil {
 		return nil, fmt.Errorf("looking for small files of table %s: %w", name, err)
 	}
-	if out.Files, err = l.write(ctx, tbl, name, int(out.Rows), runs(ctx, tbl, scan, tasks, shape.MaxBytes), 2*shape.Target); err != nil {
+	if out.Files, err = l.write(ctx, tbl, name, int(out.Rows), runs(ctx, tbl, scan, tasks, shape.MaxBytes), 2*shape.Target, nil); err != nil {
 		return nil, err
 	}
 	if err := conserve(out); err != nil {

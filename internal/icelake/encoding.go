@@ -41,8 +41,9 @@ func arrowProperties() pqarrow.ArrowWriterProperties {
 //     are hardly smaller, and unpacking them was the greatest part of a scan;
 //   - all else (ids, texts that differ, JSON, lists) is packed with zstd.
 //
-// filter is for how many rows the file gets a filter of event ids; 0: it gets none.
-func writerProperties(sc *arrow.Schema, r rowsOf, filter int) (*parquet.WriterProperties, error) {
+// filter is for how many rows the file gets a filter of event ids; 0: it gets none. plain columns are known to gain
+// nothing from a dictionary.
+func writerProperties(sc *arrow.Schema, r rowsOf, filter int, plain ...string) (*parquet.WriterProperties, error) {
 	opts := []parquet.WriterProperty{
 		parquet.WithCreatedBy("pinflow"), parquet.WithCompression(compress.Codecs.Zstd), parquet.WithCompressionLevel(zstdLevel),
 		parquet.WithMaxRowGroupLength(rowGroup), parquet.WithDataPageSize(pageBytes), parquet.WithBatchSize(pageRows),
@@ -54,7 +55,11 @@ func writerProperties(sc *arrow.Schema, r rowsOf, filter int) (*parquet.WriterPr
 	}
 	for leaf := range leaves.NumColumns() {
 		// A dictionary of values that are nearly all different is given up before the first page.
-		opts = append(opts, parquet.WithDictionaryCostFallbackFor(leaves.Column(leaf).Path(), true))
+		at := leaves.Column(leaf)
+		opts = append(opts, parquet.WithDictionaryCostFallbackFor(at.Path(), true))
+		if slices.Contains(plain, sc.Field(leaf).Name) {
+			opts = append(opts, parquet.WithDictionaryFor(at.Path(), false))
+		}
 	}
 	for _, f := range sc.Fields() {
 		if f.Name == event.ColumnEventID {

@@ -30,7 +30,8 @@ type Lake struct {
 
 	manifestBytes int64 // up to which manifests are merged
 
-	spare sync.Pool // of *filled: memory of scans that ended
+	spare  sync.Pool // of *filled: memory of scans that ended
+	coders sync.Pool // of *coder
 
 	mu   sync.Mutex
 	seen map[string]*seen // by table

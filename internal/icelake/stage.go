@@ -37,8 +37,10 @@ func (l *Lake) Stage(ctx context.Context, name string, blocks []lake.Block) ([]l
 		return nil, fmt.Errorf("staging for table %s: %w", name, err)
 	}
 	var files []ledger.LakeFile
+	c, back := l.lend()
+	defer back()
 	for _, d := range days {
-		more, err := l.write(ctx, tbl, name, d.n, d.once(), 0)
+		more, err := l.write(ctx, tbl, name, d.n, d.once(), 0, c)
 		if err != nil {
 			return nil, errors.Join(err, l.Discard(ctx, files))
 		}
@@ -176,17 +178,31 @@ func record(sc *arrow.Schema, b *lake.Block, rows []int32) (arrow.RecordBatch, e
 	}
 	cols := make([]arrow.Array, sc.NumFields())
 	for i, f := range sc.Fields() {
-		v := column.Vec{}
-		if at := b.Index(f.Name); at >= 0 {
-			v = b.Cols[at]
-		}
-		if rows != nil {
-			v = v.Pick(rows)
-		}
 		var err error
-		if cols[i], err = toArrow(&v, n, f.Type); err != nil {
-			return nil, fmt.Errorf("column %s: %w", f.Name, err)
+		if cols[i], err = arrayOf(f, b, rows); err != nil {
+			return nil, err
 		}
 	}
 	return array.NewRecordBatch(sc, cols, int64(n)), nil
+}
+
+// arrayOf makes an Arrow array of a column of a block's rows (nil: all).
+func arrayOf(f arrow.Field, b *lake.Block, rows []int32) (arrow.Array, error) {
+	v, n := *valuesOf(f, b), b.N
+	if rows != nil {
+		v, n = v.Pick(rows), len(rows)
+	}
+	a, err := toArrow(&v, n, f.Type)
+	if err != nil {
+		return nil, fmt.Errorf("column %s: %w", f.Name, err)
+	}
+	return a, nil
+}
+
+// valuesOf is a column of a block, all NULL if the block lacks it.
+func valuesOf(f arrow.Field, b *lake.Block) *column.Vec {
+	if at := b.Index(f.Name); at >= 0 {
+		return &b.Cols[at]
+	}
+	return &column.Vec{}
 }

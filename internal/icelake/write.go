@@ -8,7 +8,6 @@ import (
 	"iter"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/codec"
 	"github.com/apache/iceberg-go/table"
@@ -19,9 +18,9 @@ import (
 )
 
 // write makes data files of so many rows of one day, given in runs. A file that has so many bytes is ended (0:
-// none is).
-func (l *Lake) write(ctx context.Context, tbl *table.Table, name string, rows int, runs iter.Seq2[rowsOf, error], most int64) ([]ledger.LakeFile, error) {
-	w := &writing{l: l, tbl: tbl, name: name, rows: rows, most: most}
+// none is). With a coder all rows are in one run and in one file.
+func (l *Lake) write(ctx context.Context, tbl *table.Table, name string, rows int, runs iter.Seq2[rowsOf, error], most int64, c *coder) ([]ledger.LakeFile, error) {
+	w := &writing{l: l, tbl: tbl, name: name, rows: rows, most: most, coder: c}
 	err := w.all(ctx, runs)
 	if err == nil {
 		err = w.end()
@@ -40,6 +39,7 @@ type writing struct {
 	name  string
 	rows  int
 	most  int64
+	coder *coder    // nil: none
 	file  *dataFile // in hand, or nil
 	files []ledger.LakeFile
 }
@@ -57,11 +57,7 @@ func (w *writing) all(ctx context.Context, runs iter.Seq2[rowsOf, error]) error 
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			rec, err := record(sc, &r.blocks[p.block], p.rows)
-			if err != nil {
-				return err
-			}
-			if err := w.add(sc, r, rec); err != nil {
+			if err := w.add(ctx, sc, r, p); err != nil {
 				return err
 			}
 		}
@@ -69,14 +65,14 @@ func (w *writing) all(ctx context.Context, runs iter.Seq2[rowsOf, error]) error 
 	return nil
 }
 
-// add writes a batch of a run to the file in hand, or to a new one.
-func (w *writing) add(sc *arrow.Schema, r rowsOf, rec arrow.RecordBatch) (err error) {
+// add writes a piece of a run to the file in hand, or to a new one.
+func (w *writing) add(ctx context.Context, sc *arrow.Schema, r rowsOf, p piece) (err error) {
 	if w.file == nil {
-		if w.file, err = w.l.begin(w.tbl, sc, r, w.rows); err != nil {
+		if w.file, err = w.l.begin(w.tbl, sc, r, w.rows, w.coder); err != nil {
 			return err
 		}
 	}
-	if err := w.file.write(rec); err != nil {
+	if err := w.file.w.write(ctx, &r.blocks[p.block], p.rows); err != nil {
 		return err
 	}
 	if w.most > 0 && w.file.size.n >= w.most {
@@ -104,7 +100,7 @@ type dataFile struct {
 	at   string
 	out  io.Closer
 	size *sizedWriter
-	w    *pqarrow.FileWriter
+	w    *columnWriter
 }
 
 // sizedWriter counts what is written.
@@ -121,11 +117,12 @@ func (c *sizedWriter) Write(p []byte) (int, error) {
 
 // begin begins a file for some of so many rows, under a name that no file had before. The rows given choose its
 // encodings.
-func (l *Lake) begin(tbl *table.Table, sc *arrow.Schema, r rowsOf, rows int) (*dataFile, error) {
+func (l *Lake) begin(tbl *table.Table, sc *arrow.Schema, r rowsOf, rows int, c *coder) (*dataFile, error) {
 	if _, ids := tbl.Schema().FindFieldByName(event.ColumnEventID); !ids {
 		rows = 0
 	}
-	props, err := writerProperties(sc, r, rows)
+	coded, plain := codesOf(c, sc, r)
+	props, err := writerProperties(sc, r, rows, plain...)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +138,7 @@ func (l *Lake) begin(tbl *table.Table, sc *arrow.Schema, r rowsOf, rows int) (*d
 		return nil, err
 	}
 	f.out, f.size = out, &sizedWriter{Writer: out}
-	if f.w, err = pqarrow.NewFileWriter(sc, f.size, props, arrowProperties()); err != nil {
+	if f.w, err = newColumnWriter(sc, f.size, props, coded); err != nil {
 		return nil, errors.Join(err, f.abort())
 	}
 	return f, nil
@@ -161,15 +158,6 @@ type partition struct{ day int64 }
 func (p partition) Size() int    { return 1 }
 func (p partition) Get(int) any  { return iceberg.Date(p.day) }
 func (p partition) Set(int, any) {}
-
-func (f *dataFile) write(rec arrow.RecordBatch) error {
-	if rec.NumRows() > 0 && f.w.RowGroupTotalBytesWritten() >= rowGroupBytes {
-		if err := f.w.NewBufferedRowGroupChecked(); err != nil {
-			return err
-		}
-	}
-	return f.w.WriteBuffered(rec)
-}
 
 // end makes the file durable.
 func (f *dataFile) end(tbl *table.Table, name string) (file ledger.LakeFile, err error) {

@@ -1,0 +1,208 @@
+package icelake
+
+import (
+	"bytes"
+	"hash/maphash"
+	"math/bits"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/pinflow/pinflow/internal/column"
+	"github.com/pinflow/pinflow/internal/event"
+)
+
+// codes is a column of texts, or of lists of them, as a dictionary and codes.
+type codes struct {
+	texts *array.String // all different
+	at    []int32       // which of them: of every row, 0 where it is NULL, or of every element
+	used  []bool        // by text: scratch of the writer
+}
+
+// form is how the texts of a file's column are written.
+type form int
+
+const (
+	byArrow form = iota // Arrow's writer finds out
+	asCodes
+	plainly
+)
+
+// coder makes codes of columns, one after the other. Arrow's own writer looks every text up in a table that
+// allocates for each look-up; that was a fifth of what the batch unit did.
+type coder struct {
+	seed  maphash.Seed
+	slots []slot // as many as a power of two, at least half of them free
+	offs  []int32
+	bytes []byte
+	at    []int32 // codes of the column in hand, 0 where it is NULL
+	n     int     // of them that are not NULL
+}
+
+// slot holds a text's number plus one, 0 if it is free, and a part of its hash.
+type slot struct {
+	entry int32
+	tag   uint32
+}
+
+// lend lends a coder until it is given back.
+func (l *Lake) lend() (c *coder, back func()) {
+	c, ok := l.coders.Get().(*coder)
+	if !ok {
+		c = &coder{seed: maphash.MakeSeed()}
+	}
+	return c, func() { l.coders.Put(c) }
+}
+
+// leastSlots is how many a column begins with: a small one does not pay for the memory of a large one before.
+const leastSlots = 256
+
+func (c *coder) reset() {
+	c.room(leastSlots)
+	c.offs, c.bytes, c.at, c.n = append(c.offs[:0], 0), c.bytes[:0], c.at[:0], 0
+}
+
+func (c *coder) entries() int { return len(c.offs) - 1 }
+
+// size is what the dictionary takes in a file.
+func (c *coder) size() int { return len(c.bytes) + 4*c.entries() }
+
+func (c *coder) text(entry int32) []byte { return c.bytes[c.offs[entry]:c.offs[entry+1]] }
+
+// code is the number of a text.
+func (c *coder) code(text []byte) int32 {
+	h := maphash.Bytes(c.seed, text)
+	mask, tag := uint64(len(c.slots)-1), uint32(h>>32)
+	i := h & mask
+	for ; c.slots[i].entry != 0; i = (i + 1) & mask {
+		if s := c.slots[i]; s.tag == tag && bytes.Equal(c.text(s.entry-1), text) {
+			return s.entry - 1
+		}
+	}
+	entry := int32(c.entries())
+	c.bytes = append(c.bytes, text...)
+	c.offs = append(c.offs, int32(len(c.bytes)))
+	c.slots[i] = slot{entry + 1, tag}
+	if 2*c.entries() > len(c.slots) {
+		c.grow()
+	}
+	return entry
+}
+
+// room makes so many slots, all free.
+func (c *coder) room(n int) {
+	if cap(c.slots) < n {
+		c.slots = make([]slot, n)
+		return
+	}
+	c.slots = c.slots[:n]
+	clear(c.slots)
+}
+
+func (c *coder) grow() {
+	c.room(4 * len(c.slots))
+	mask := uint64(len(c.slots) - 1)
+	for e := range int32(c.entries()) {
+		h := maphash.Bytes(c.seed, c.text(e))
+		i := h & mask
+		for c.slots[i].entry != 0 {
+			i = (i + 1) & mask
+		}
+		c.slots[i] = slot{e + 1, uint32(h >> 32)}
+	}
+}
+
+// column chooses the form of a column of texts, or of lists of them, for all rows of a file. As with Arrow's
+// writer, a dictionary has to be smaller than what it spares, by the first values, and not to be large.
+func (c *coder) column(r rowsOf, name string, lists bool) (*codes, form) {
+	c.reset()
+	raw, looked := 0, false
+	for _, p := range r.pieces {
+		b, n := &r.blocks[p.block], p.len(r.blocks)
+		v := &column.Vec{}
+		if at := b.Index(name); at >= 0 {
+			v = &b.Cols[at]
+		}
+		if v.Kind == column.Invalid {
+			if !lists {
+				c.at = append(c.at, make([]int32, n)...)
+			}
+			continue
+		}
+		for i := range n {
+			row := i
+			if p.rows != nil {
+				row = int(p.rows[i])
+			}
+			raw += c.value(v, row)
+			switch {
+			case c.size() < dictBytes && (looked || c.n < pageRows):
+			case !c.pays(raw) && (c.n >= pageRows || c.size() >= 2*dictBytes):
+				return nil, plainly
+			case c.size() >= dictBytes && c.pays(raw):
+				return nil, byArrow // which writes codes as long as they fit
+			default:
+				looked = c.n >= pageRows
+			}
+		}
+	}
+	if !looked && !c.pays(raw) || c.size() >= dictBytes {
+		return nil, plainly
+	}
+	return &codes{texts: c.dictionary(), at: slices.Clone(c.at), used: make([]bool, c.entries())}, asCodes
+}
+
+// value adds a value, and says how many bytes its texts would take in a file.
+func (c *coder) value(v *column.Vec, row int) (raw int) {
+	switch {
+	case v.Kind == column.List && v.IsNull(row):
+	case v.Kind == column.List:
+		for e, to := v.List(row); e < to; e++ {
+			text := v.Bytes[v.Offs[e]:v.Offs[e+1]]
+			c.at, c.n = append(c.at, c.code(text)), c.n+1
+			raw += len(text) + 4
+		}
+	case v.IsNull(row):
+		c.at = append(c.at, 0)
+	default:
+		text := v.Text(row)
+		c.at, c.n = append(c.at, c.code(text)), c.n+1
+		raw = len(text) + 4
+	}
+	return raw
+}
+
+// dictionary is a copy of the texts.
+func (c *coder) dictionary() *array.String {
+	offs, texts := arrow.Int32Traits.CastToBytes(slices.Clone(c.offs)), slices.Clone(c.bytes)
+	return array.NewStringData(array.NewData(arrow.BinaryTypes.String, c.entries(), []*memory.Buffer{nil, memory.NewBufferBytes(offs), memory.NewBufferBytes(texts)}, nil, 0, 0))
+}
+
+// pays tells whether the dictionary and codes so far are smaller than the texts, by the most that Arrow's writer
+// thinks codes may take.
+func (c *coder) pays(raw int) bool {
+	width := bits.Len(uint(max(1, c.entries()-1)))
+	most := (c.n+7)/8*(1+width) + 64*width + 2
+	return c.size()+most < raw
+}
+
+// codesOf makes codes of the columns of texts, by field, for which they pay, and names those that shall be plain.
+func codesOf(c *coder, sc *arrow.Schema, r rowsOf) (coded []*codes, plain []string) {
+	coded = make([]*codes, sc.NumFields())
+	for i, f := range sc.Fields() {
+		if c == nil || f.Name == event.ColumnEventID {
+			continue
+		}
+		lists := f.Type.ID() == arrow.LIST
+		if !lists && f.Type.ID() != arrow.STRING {
+			continue
+		}
+		var form form
+		if coded[i], form = c.column(r, f.Name, lists); form == plainly {
+			plain = append(plain, f.Name)
+		}
+	}
+	return coded, plain
+}

@@ -1,0 +1,295 @@
+package icelake
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/flight"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/parquet"
+	"github.com/apache/arrow-go/v18/parquet/file"
+	"github.com/apache/arrow-go/v18/parquet/metadata"
+	"github.com/apache/arrow-go/v18/parquet/pqarrow"
+	"github.com/apache/arrow-go/v18/parquet/schema"
+
+	"github.com/pinflow/pinflow/internal/column"
+	"github.com/pinflow/pinflow/internal/lake"
+)
+
+// columnWriter writes a Parquet file as pqarrow.FileWriter does, except that it takes columns of codes as they are.
+type columnWriter struct {
+	*file.Writer
+	sc       *arrow.Schema
+	manifest *pqarrow.SchemaManifest
+	codes    []*codes // by field; nil: Arrow's writer looks its texts up
+	next     []int    // by field: how many of its codes are written
+	group    file.BufferedRowGroupWriter
+	rows     int     // in it
+	def, rep []int16 // scratch of levels
+}
+
+// newColumnWriter begins a file. codes are by field, of all rows that will be written.
+func newColumnWriter(sc *arrow.Schema, w io.Writer, props *parquet.WriterProperties, codes []*codes) (*columnWriter, error) {
+	leaves, err := pqarrow.ToParquet(sc, props, arrowProperties())
+	if err != nil {
+		return nil, fmt.Errorf("describing a Parquet file: %w", err)
+	}
+	meta := metadata.NewKeyValueMetadata()
+	text := base64.StdEncoding.EncodeToString(flight.SerializeSchema(sc, memory.DefaultAllocator))
+	if err := meta.Append("ARROW:schema", text); err != nil {
+		return nil, fmt.Errorf("describing a Parquet file: %w", err)
+	}
+	out := &columnWriter{sc: sc, codes: codes, next: make([]int, len(codes))}
+	if out.Writer, err = file.NewParquetWriterWithError(w, leaves.Root(), file.WithWriterProps(props), file.WithWriteMetadata(meta)); err != nil {
+		return nil, fmt.Errorf("beginning a Parquet file: %w", err)
+	}
+	if out.manifest, err = pqarrow.NewSchemaManifest(leaves, nil, &pqarrow.ArrowReadProperties{}); err != nil {
+		return nil, fmt.Errorf("describing a Parquet file: %w", err)
+	}
+	return out, nil
+}
+
+// write writes a block's rows (nil: all).
+func (w *columnWriter) write(ctx context.Context, b *lake.Block, rows []int32) error {
+	n := b.N
+	if rows != nil {
+		n = len(rows)
+	}
+	props := arrowProperties()
+	ctx = pqarrow.NewArrowWriteContext(ctx, &props)
+	arrays := make([]arrow.Array, w.sc.NumFields())
+	for i, f := range w.sc.Fields() {
+		if w.codes[i] != nil {
+			continue
+		}
+		var err error
+		if arrays[i], err = arrayOf(f, b, rows); err != nil {
+			return err
+		}
+	}
+	for from := 0; from < n; {
+		if w.group == nil || w.rows == rowGroup || w.group.TotalBytesWritten() >= rowGroupBytes {
+			if err := w.newGroup(); err != nil {
+				return err
+			}
+		}
+		to := min(n, from+rowGroup-w.rows)
+		for i, f := range w.sc.Fields() {
+			var err error
+			def, rep := w.levels(w.Schema.Column(i), valuesOf(f, b), rows, from, to)
+			if w.codes[i] != nil {
+				err = w.texts(i, def, rep, to-from)
+			} else {
+				err = w.array(ctx, i, arrays[i], def, rep, from, to)
+			}
+			if err != nil {
+				return fmt.Errorf("column %s: %w", f.Name, err)
+			}
+		}
+		w.rows += to - from
+		from = to
+	}
+	return nil
+}
+
+func (w *columnWriter) newGroup() (err error) {
+	if w.group != nil {
+		if err := w.group.Close(); err != nil {
+			return err
+		}
+	}
+	w.group, err = w.AppendBufferedRowGroupChecked()
+	w.rows = 0
+	return err
+}
+
+// array writes values [from, to) of a field's array. Every field has one column of Parquet.
+func (w *columnWriter) array(ctx context.Context, field int, a arrow.Array, def, rep []int16, from, to int) error {
+	out, err := w.group.Column(field)
+	if err != nil {
+		return err
+	}
+	nullable, first, end := w.sc.Field(field).Nullable, int64(from), int64(to)
+	if l, ok := a.(*array.List); ok {
+		nullable = l.DataType().(*arrow.ListType).ElemField().Nullable
+		first, end = int64(l.Offsets()[from]), int64(l.Offsets()[to])
+		if n := present(out.Descr(), def); end-first != int64(n) {
+			return fmt.Errorf("lists that are NULL have %d elements", end-first-int64(n))
+		}
+		a = l.ListValues()
+	}
+	return pqarrow.WriteArrowToColumn(ctx, out, array.NewSlice(a, first, end), def, rep, nullable)
+}
+
+// present is how many values are there by their definition levels.
+func present(of *schema.Column, def []int16) (n int) {
+	for _, d := range def {
+		if d == of.MaxDefinitionLevel() {
+			n++
+		}
+	}
+	return n
+}
+
+// dictEncoder is what Arrow's writer has for a column that is a dictionary.
+type dictEncoder interface {
+	PutDictionary(texts arrow.Array) error
+	NumEntries() int
+	AddRawSize(bytes int64) // of the values that follow: pages are cut by it
+}
+
+// texts writes the codes of so many rows.
+func (w *columnWriter) texts(field int, def, rep []int16, n int) error {
+	chunk, err := w.group.Column(field)
+	if err != nil {
+		return err
+	}
+	out, ok := chunk.(*file.ByteArrayColumnChunkWriter)
+	if !ok {
+		return fmt.Errorf("its writer takes no texts: %T", chunk)
+	}
+	enc, ok := out.CurrentEncoder().(dictEncoder)
+	if !ok {
+		return fmt.Errorf("its writer takes no codes: %T", out.CurrentEncoder())
+	}
+	c := w.codes[field]
+	if enc.NumEntries() == 0 && c.texts.Len() > 0 {
+		if err := enc.PutDictionary(c.texts); err != nil {
+			return err
+		}
+	}
+	if def != nil {
+		n = len(def)
+	}
+	for at := 0; at < n; at += pageRows {
+		end := min(at+pageRows, n)
+		b := batch{n: end - at}
+		if def != nil {
+			b.def = def[at:end]
+		}
+		if rep != nil {
+			b.rep = rep[at:end]
+		}
+		used, err := c.put(out, enc, w.next[field], b)
+		if err != nil {
+			return err
+		}
+		w.next[field] += used
+	}
+	return nil
+}
+
+// levels are Parquet's definition and repetition levels of rows [from, to) of those given (nil: all of the
+// column): what of them is there, nil where all has to be, and what begins a row, nil without lists. They are valid
+// until the next call.
+func (w *columnWriter) levels(of *schema.Column, v *column.Vec, rows []int32, from, to int) (def, rep []int16) {
+	there, lists := of.MaxDefinitionLevel(), of.MaxRepetitionLevel() > 0
+	if there == 0 {
+		return nil, nil
+	}
+	empty := int16(0) // a list without elements
+	if lists && of.SchemaNode().Parent().Parent().RepetitionType() == parquet.Repetitions.Optional {
+		empty = 1 // NULL is 0
+	}
+	def = slices.Grow(w.def[:0], to-from)
+	if lists {
+		rep = w.rep[:0]
+	}
+	for i := from; i < to; i++ {
+		row := i
+		if rows != nil {
+			row = int(rows[i])
+		}
+		null := v.Kind == column.Invalid || v.IsNull(row)
+		switch {
+		case null:
+			def = append(def, 0)
+		case !lists:
+			def = append(def, there)
+		default:
+			first, end := v.List(row)
+			if first == end {
+				def = append(def, empty)
+			}
+			for e := first; e < end; e++ {
+				def = append(def, there)
+				rep = append(rep, min(int16(e-first), 1))
+			}
+			null = first == end
+		}
+		if lists && null {
+			rep = append(rep, 0)
+		}
+	}
+	if w.def = def; lists {
+		w.rep = rep
+	}
+	return def, rep
+}
+
+// batch is the levels of so many values; nil: see levels.
+type batch struct {
+	n        int
+	def, rep []int16
+}
+
+// put writes a batch of codes from a place on, and says how many that were.
+func (c *codes) put(out *file.ByteArrayColumnChunkWriter, enc dictEncoder, place int, b batch) (n int, err error) {
+	n, there, valid := b.n, b.n, []bool(nil)
+	if b.def != nil {
+		there = present(out.Descr(), b.def)
+	}
+	if b.rep != nil {
+		n = there // what is not has no code
+	} else if there < n {
+		valid = make([]bool, n)
+		for i, d := range b.def {
+			valid[i] = d > 0
+		}
+	}
+	at := c.at[place : place+n]
+	raw, least, most := c.extent(at, valid)
+	enc.AddRawSize(raw)
+	if s, ok := out.PageStatistics().(*metadata.ByteArrayStatistics); ok {
+		s.IncNulls(int64(b.n - there))
+		s.IncNumValues(int64(there))
+		if there > 0 {
+			s.SetMinMax(least, most)
+		}
+	}
+	bits, nulls := bitmap(valid)
+	buffers := []*memory.Buffer{bits, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(at))}
+	return n, out.WriteDictIndices(array.NewInt32Data(array.NewData(arrow.PrimitiveTypes.Int32, n, buffers, nil, nulls, 0)), b.def, b.rep)
+}
+
+// extent is how many bytes the texts of codes take, and the least and greatest of them.
+func (c *codes) extent(at []int32, valid []bool) (raw int64, least, most []byte) {
+	offs, texts := c.texts.ValueOffsets(), c.texts.ValueBytes()
+	clear(c.used)
+	for i, e := range at {
+		if valid != nil && !valid[i] {
+			continue
+		}
+		raw += int64(offs[e+1]-offs[e]) + 4
+		c.used[e] = true
+	}
+	for e, used := range c.used {
+		if !used {
+			continue
+		}
+		text := texts[offs[e]:offs[e+1]]
+		if least == nil || bytes.Compare(text, least) < 0 {
+			least = text
+		}
+		if most == nil || bytes.Compare(text, most) > 0 {
+			most = text
+		}
+	}
+	return raw, least, most
+}
