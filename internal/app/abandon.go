@@ -94,5 +94,7 @@ func (m *importer) abandon(ctx context.Context, l *ledger.Log) (ImportedFile, er
 	if out.Rows = held.Position; out.Rows == 0 {
 		return out, m.s.ledger.FinishImport(ctx, ledger.Import{Log: l.ID, Owner: held.Owner, Void: true})
 	}
-	return m.end(ctx, held, out)
+	m.waiting = []*ImportedFile{&out}
+	err = m.end(ctx, Abandoned)
+	return out, err
 }

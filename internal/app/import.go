@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,7 +18,6 @@ import (
 	"github.com/pinflow/pinflow/internal/export"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/intake"
-	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/rowfile"
 	"github.com/pinflow/pinflow/internal/span"
@@ -55,6 +52,11 @@ type importer struct {
 	stream  string
 	metrics *batch.Metrics
 	done    *atomic.Int64 // rows that are sealed or were known
+	schemas map[int64]*event.Schema
+
+	waiting []*ImportedFile // sealed, to be ended
+	rows    int64           // of them
+	hashes  map[string]bool // of them
 }
 
 // Look reads files that are to be imported, and refuses what cannot be.
@@ -78,21 +80,44 @@ func (s *Stores) Look(ctx context.Context, stream, format string, paths []string
 	return files, nil
 }
 
+// Files that wait to be ended together: each waits for a commit, and many share one.
+const (
+	importTogether = 64
+	importRows     = 1_000_000 // of the files that wait, at which they are ended
+)
+
 // Import makes files that were looked at part of a stream, each exactly once by its content. What was
 // interrupted goes on where it stopped when it is asked for again. done counts rows.
 func (s *Stores) Import(ctx context.Context, stream string, files []*rowfile.File, done *atomic.Int64) ([]ImportedFile, error) {
-	var all []ImportedFile
+	all := make([]ImportedFile, 0, len(files)) // what waits points into it
 	err := s.importing(ctx, stream, done, func(ctx context.Context, m *importer) error {
 		for _, f := range files {
-			one, err := m.file(ctx, f)
-			if err != nil {
-				return fmt.Errorf("importing %s: %w", f.Path, err)
+			if m.waits(f) {
+				if err := m.end(ctx, Imported); err != nil {
+					return err
+				}
 			}
-			all = append(all, one)
+			one, sealed, err := m.file(ctx, f)
+			if err != nil {
+				err = fmt.Errorf("importing %s: %w", f.Path, err)
+				if ctx.Err() == nil {
+					err = errors.Join(err, m.end(ctx, Imported))
+				}
+				return err
+			}
+			if all = append(all, one); sealed {
+				m.waiting, m.rows = append(m.waiting, &all[len(all)-1]), m.rows+f.Rows
+				m.hashes[f.Hash] = true
+			}
 		}
-		return nil
+		return m.end(ctx, Imported)
 	})
-	return all, err
+	return slices.DeleteFunc(all, func(f ImportedFile) bool { return f.State == "" }), err
+}
+
+// waits tells whether what waits has to be ended before a file is looked at: it is long, or one of this content is among it.
+func (m *importer) waits(f *rowfile.File) bool {
+	return len(m.waiting) >= importTogether || m.rows >= importRows || m.hashes[f.Hash]
 }
 
 // importing runs work as an importer of the stream, beside a committer.
@@ -101,7 +126,7 @@ func (s *Stores) importing(ctx context.Context, stream string, done *atomic.Int6
 	if err != nil {
 		return fmt.Errorf("naming this process: %w", err)
 	}
-	m := &importer{s: s, owner: fmt.Sprintf("import:%s:%d:%.8s", host, os.Getpid(), uuid.NewString()), stream: stream, metrics: batch.NewMetrics(prometheus.NewRegistry()), done: done}
+	m := &importer{s: s, owner: fmt.Sprintf("import:%s:%d:%.8s", host, os.Getpid(), uuid.NewString()), stream: stream, metrics: batch.NewMetrics(prometheus.NewRegistry()), done: done, hashes: map[string]bool{}}
 	m.keeper = ledger.NewKeeper(s.ledger, m.owner)
 	defer func() { err = errors.Join(err, m.keeper.Release(context.WithoutCancel(ctx))) }()
 	// Whoever holds the lease of a table commits to it: this process, if no other does.
@@ -131,26 +156,25 @@ func beside(ctx context.Context, job, work func(context.Context) error) error {
 	return errors.Join(err, failed)
 }
 
-// file imports a file, or goes on with it.
-func (m *importer) file(ctx context.Context, f *rowfile.File) (ImportedFile, error) {
+// file imports a file, or goes on with it. sealed: it is to be ended.
+func (m *importer) file(ctx context.Context, f *rowfile.File) (out ImportedFile, sealed bool, err error) {
 	before := m.done.Load()
 	defer func() { m.done.Store(before + f.Rows) }()
 	l, err := m.own(ctx, f)
 	if err != nil {
-		return ImportedFile{}, err
+		return out, false, err
 	}
+	out = ImportedFile{File: f.Path, Log: l.ID, Rows: f.Rows}
 	if l.ClosedAt.IsZero() {
-		if err := m.read(ctx, f, l); err != nil {
-			return ImportedFile{}, err
-		}
-		return m.finish(ctx, f, l)
+		return out, true, m.read(ctx, f, l)
 	}
 	if at := l.Closing[span.Key{Log: l.ID}]; at < f.Rows {
-		return ImportedFile{}, fault.New(fault.Config, "import_abandoned", "its import was abandoned after %d of %d rows", at, f.Rows).
+		return out, false, fault.New(fault.Config, "import_abandoned", "its import was abandoned after %d of %d rows", at, f.Rows).
 			WithAdvice("those rows stay: import the rows after them as a file of their own")
 	}
-	counts, err := m.counts(ctx, l.ID)
-	return ImportedFile{File: f.Path, State: Known, Log: l.ID, Rows: f.Rows, Counts: counts}, err
+	counts, err := m.counts(ctx)
+	out.State, out.Counts = Known, counts[span.Key{Log: l.ID}]
+	return out, false, err
 }
 
 // own registers a file and holds its lease, unless its log is closed. Who had the lease before may have finished it,
@@ -177,15 +201,11 @@ func (m *importer) register(ctx context.Context, f *rowfile.File) (*ledger.Log, 
 	if err != nil {
 		return nil, err
 	}
-	snap, err := m.s.ledger.Load(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading the catalogue: %w", err)
+	l, err := m.s.ledger.Log(ctx, id)
+	if err == nil && l == nil {
+		err = fault.New(fault.Corrupt, "no_log", "log %d was registered and is not in the catalogue", id)
 	}
-	at := slices.IndexFunc(snap.Logs, func(l ledger.Log) bool { return l.ID == id })
-	if at < 0 {
-		return nil, fault.New(fault.Corrupt, "no_log", "log %d was registered and is not in the catalogue", id)
-	}
-	return &snap.Logs[at], nil
+	return l, err
 }
 
 // hold waits for the file's lease: a process that was killed leaves one behind for a while.
@@ -230,11 +250,7 @@ func (m *importer) read(ctx context.Context, f *rowfile.File, l *ledger.Log) err
 	defer stop()
 	before := m.done.Load()
 	log := &rowfile.Log{File: f, ID: l.ID, At: l.CreatedAt, Schema: schema, Ended: stop, Held: func(ctx context.Context) error {
-		_, ok, err := m.keeper.Hold(ctx, ledger.ImportLease(l.ID))
-		if err == nil && !ok {
-			err = elsewhere()
-		}
-		return err
+		return m.holding(ctx, l.ID)
 	}, Taken: func(rows int64) { m.done.Store(before + rows) }}
 	open := log.Opener()
 	unit, err := batch.New(batch.Config{Owner: m.owner, DrainBudget: importDrain}, m.s.log, m.metrics, m.s.ledger, m.s.lake,
@@ -255,128 +271,46 @@ func (m *importer) read(ctx context.Context, f *rowfile.File, l *ledger.Log) err
 
 // goesOn asserts that nobody ended the import while this process slept, or waited for its lease.
 func (m *importer) goesOn(ctx context.Context, l *ledger.Log) error {
-	snap, err := m.s.ledger.Load(ctx)
-	if err != nil {
-		return fmt.Errorf("reading the catalogue: %w", err)
-	}
-	if slices.ContainsFunc(snap.Logs, func(x ledger.Log) bool { return x.ID == l.ID && x.Importing() }) {
-		return nil
+	now, err := m.s.ledger.Log(ctx, l.ID)
+	if err != nil || now != nil && now.Importing() {
+		return err
 	}
 	return fault.New(fault.Config, "import_elsewhere", "another process has ended the import of this file meanwhile").
 		WithAdvice("run the same command again: it says what became of the file, or goes on with it").WithExit(fault.ExitConflict)
 }
 
+// holding asserts that the leases of what waits, and of one log more, are held for a while yet.
+func (m *importer) holding(ctx context.Context, log span.Log) error {
+	logs := []span.Log{log}
+	for _, f := range m.waiting {
+		logs = append(logs, f.Log)
+	}
+	for _, log := range logs {
+		_, ok, err := m.keeper.Hold(ctx, ledger.ImportLease(log))
+		if err == nil && !ok {
+			err = elsewhere()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (m *importer) schema(ctx context.Context, version int32) (*event.Schema, error) {
+	if s := m.schemas[int64(version)]; s != nil {
+		return s, nil
+	}
 	def, err := m.s.stream(ctx, m.stream)
 	if err != nil {
 		return nil, err
 	}
-	schemas, err := export.Schemas(def)
-	if err != nil {
+	if m.schemas, err = export.Schemas(def); err != nil {
 		return nil, err
 	}
-	s := schemas[int64(version)]
+	s := m.schemas[int64(version)]
 	if s == nil {
 		return nil, fault.New(fault.Corrupt, "no_schema", "stream %s has no schema %d", m.stream, version)
 	}
 	return s, nil
-}
-
-// finish waits until the rows are in the lake and gives their days to the views.
-func (m *importer) finish(ctx context.Context, f *rowfile.File, l *ledger.Log) (ImportedFile, error) {
-	out := ImportedFile{File: f.Path, State: Imported, Log: l.ID, Rows: f.Rows}
-	// Under a number of its own: a process that has slept can finish nothing.
-	held, err := m.s.ledger.TakeOver(ctx, ledger.Batch, m.owner, span.Key{Log: l.ID}, 0)
-	if err != nil {
-		return out, err
-	}
-	if held.Position != f.Rows {
-		return out, fault.New(fault.Config, "not_imported", "%d of %d rows are imported", held.Position, f.Rows).WithAdvice("run the same command again: it goes on from there").WithExit(fault.ExitNotComplete)
-	}
-	return m.end(ctx, held, out)
-}
-
-// end closes a log at the position where it is held, once all before it is in the lake, and gives its days to the views.
-func (m *importer) end(ctx context.Context, held ledger.Held, out ImportedFile) (ImportedFile, error) {
-	log := out.Log
-	if err := m.arrived(ctx, held.Position, log); err != nil {
-		return out, err
-	}
-	in := ledger.Import{Log: log, Owner: held.Owner, Rows: held.Position}
-	var err error
-	if in.Days, err = m.days(ctx, log); err != nil {
-		return out, err
-	}
-	out.Days = len(in.Days)
-	if err := m.s.ledger.FinishImport(ctx, in); err != nil {
-		return out, err
-	}
-	if out.Counts, err = m.counts(ctx, log); err != nil {
-		return out, err
-	}
-	out.Views, err = m.views(ctx)
-	return out, err
-}
-
-// arrived waits until all rows are in the lake: days that are listed before would lack some.
-func (m *importer) arrived(ctx context.Context, rows int64, log span.Log) error {
-	for {
-		at, err := m.s.ledger.LakeVector(ctx)
-		if err != nil {
-			return fmt.Errorf("asking how far the lake is: %w", err)
-		}
-		if at[span.Key{Log: log}] >= rows {
-			return nil
-		}
-		if _, ok, err := m.keeper.Hold(ctx, ledger.ImportLease(log)); err != nil || !ok {
-			return errors.Join(err, elsewhere())
-		}
-		if err := pauseFor(ctx, 100*time.Millisecond); err != nil {
-			return err
-		}
-	}
-}
-
-// views counts those that get the days.
-func (m *importer) views(ctx context.Context) (n int, err error) {
-	snap, err := m.s.ledger.Load(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("reading the catalogue: %w", err)
-	}
-	for _, v := range snap.Views {
-		if v.Stream == m.stream && slices.ContainsFunc(v.Versions, func(x ledger.ViewVersion) bool { return x.State != ledger.Dropped }) {
-			n++
-		}
-	}
-	return n, nil
-}
-
-func (m *importer) counts(ctx context.Context, log span.Log) (ledger.Counts, error) {
-	all, err := m.s.ledger.Counts(ctx, ledger.Batch)
-	if err != nil {
-		return ledger.Counts{}, fmt.Errorf("reading what became of the rows: %w", err)
-	}
-	return all[span.Key{Log: log}], nil
-}
-
-// days lists the days of the lake that hold rows of a log, and how many.
-func (m *importer) days(ctx context.Context, log span.Log) ([]ledger.Task, error) {
-	rows := map[string]int64{}
-	_, err := m.s.lake.Scan(ctx, lake.Selection{
-		Table: m.stream, Columns: []string{event.ColumnEventTime}, Key: span.Key{Log: log}, ToOffset: math.MaxInt64,
-	}, func(b *lake.Block) error {
-		for _, at := range b.Cols[0].Ints[:b.N] {
-			rows[time.UnixMicro(at).UTC().Format(time.DateOnly)]++
-		}
-		return nil
-	})
-	if err != nil && fault.CodeOf(err) != "no_table" {
-		return nil, fmt.Errorf("looking for the days of the file: %w", err)
-	}
-	var days []ledger.Task
-	for day, n := range rows {
-		days = append(days, ledger.Task{Day: day, Expect: n})
-	}
-	slices.SortFunc(days, func(a, b ledger.Task) int { return strings.Compare(a.Day, b.Day) })
-	return days, nil
 }

@@ -91,6 +91,9 @@ func (l *Lake) newFileReader(sel lake.Selection, names []string, sc *iceberg.Sch
 	for _, c := range timesOf(sel, by) {
 		condition(c.column, c.from, c.to)
 	}
+	if sel.Logs != (lake.Within{}) {
+		condition(event.ColumnLog, sel.Logs.Least, sel.Logs.Most+1)
+	}
 	if sel.ToOffset != 0 {
 		condition(event.ColumnLog, int64(sel.Key.Log), int64(sel.Key.Log)+1)
 		condition(event.ColumnPartition, int64(sel.Key.Partition), int64(sel.Key.Partition)+1)

@@ -3,6 +3,7 @@ package icelake
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -233,5 +234,29 @@ func TestRowsWantedAsAWholeComeWithoutTheirOrigin(t *testing.T) {
 	sel.From, sel.To, sel.Key, sel.FromOffset, sel.ToOffset = 0, 0, span.Key{Log: 1, Partition: 2}, 0, 1000
 	if whole, single := scan(sel); whole != 0 || single != 30 {
 		t.Errorf("of some offsets: %d rows as a whole, %d one by one", whole, single)
+	}
+}
+
+// Rows of some logs, those between a least and a greatest number.
+func TestScanOfLogs(t *testing.T) {
+	l := locatedTable(t)
+	for n := range int64(4) {
+		b := located(0, 0, 10)
+		for i := range b.N {
+			b.Cols[b.Index("_log")].Ints[i] = n + int64(i)/9 // the last row is of the next log
+		}
+		if _, err := l.Commit(t.Context(), intent(n+1, stage(t, l, b))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := map[int64]int{}
+	_, err := l.Scan(t.Context(), lake.Selection{Table: "pin", Columns: []string{"_log"}, Logs: lake.Within{Least: 1, Most: 2}}, func(b *lake.Block) error {
+		for _, log := range b.Cols[0].Flat().Ints[:b.N] {
+			got[log]++
+		}
+		return nil
+	})
+	if want := map[int64]int{1: 10, 2: 10}; err != nil || !maps.Equal(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
 	}
 }

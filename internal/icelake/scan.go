@@ -133,6 +133,10 @@ func rowFilter(sel lake.Selection, by string) iceberg.BooleanExpression {
 		ref := iceberg.Reference(r.column)
 		all = append(all, iceberg.GreaterThanEqual(ref, iceberg.Timestamp(r.from)), iceberg.LessThan(ref, iceberg.Timestamp(r.to)))
 	}
+	if sel.Logs != (lake.Within{}) {
+		log := iceberg.Reference(event.ColumnLog)
+		all = append(all, iceberg.GreaterThanEqual(log, sel.Logs.Least), iceberg.LessThanEqual(log, sel.Logs.Most))
+	}
 	if sel.ToOffset != 0 {
 		at := iceberg.Reference(event.ColumnOffset)
 		all = append(all, iceberg.EqualTo(iceberg.Reference(event.ColumnLog), int64(sel.Key.Log)),

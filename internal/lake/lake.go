@@ -205,6 +205,8 @@ type Selection struct {
 	Key                  span.Key
 	FromOffset, ToOffset int64
 
+	Logs Within // rows of these logs; zero: of all
+
 	Files []string // locations of the data files to be read; nil: all that may hold such rows
 
 	// Whole (nil: never) tells of rows whose origin is known before they are read whether all of them are wanted.

@@ -47,6 +47,8 @@ type Catalogue interface {
 	Epochs(ctx context.Context) (map[string]int64, error)
 	// Load returns the whole catalogue, of one snapshot.
 	Load(ctx context.Context) (*Snapshot, error)
+	// Log finds one log; nil: there is none of that number.
+	Log(ctx context.Context, id span.Log) (*Log, error)
 	// Apply makes new schema versions and view versions, with cut = max(live, batch position) of every
 	// open partition of the stream, and raises the streams' epochs: all changes or none. Epoch conflict:
 	// fault.Stale.

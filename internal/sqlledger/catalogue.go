@@ -101,6 +101,19 @@ func (x *tx) streamsWith(ctx context.Context, name string, cuts map[int64]span.V
 	return all, err
 }
 
+// Log implements ledger.Catalogue.
+func (d *DB) Log(ctx context.Context, id span.Log) (*ledger.Log, error) {
+	var all []ledger.Log
+	err := d.read(ctx, func(x *tx) (err error) {
+		all, err = x.logs(ctx, " = ?", id)
+		return err
+	})
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return &all[0], nil
+}
+
 // loose is a condition on ids of logs: those that the lake's table logs does not hold, after a commit of it.
 const loose = " IN (SELECT id FROM logs WHERE kept_n IS NULL OR kept_n > ?)"
 

@@ -75,6 +75,7 @@ func finishImport(_ *testing.T, w *world) {
 		w.Fatalf("what is known of the coverage changed unnoticed")
 	}
 	closed := w.load().Logs[len(w.load().Logs)-1]
+	w.same(&closed, must(w.l.Log(w.ctx, i.Log))(w))
 	w.same([]any{span.Vector{k: 4}, false, int32(1)}, []any{closed.Closing, closed.ClosedAt.IsZero(), closed.Schema})
 	_, live := must(w.l.Progress(w.ctx))(w).Live[k]
 	w.same(false, live)
@@ -145,6 +146,7 @@ func importForgotten(_ *testing.T, w *world) {
 	w.ok(w.l.FinishImport(w.ctx, ledger.Import{Log: first, Owner: held.Owner, Void: true}))
 	w.same(epoch+1, w.epoch())
 	w.fails(w.l.FinishImport(w.ctx, ledger.Import{Log: first, Owner: held.Owner, Void: true}), fault.Config, "unknown_import")
+	w.same(true, must(w.l.Log(w.ctx, first))(w) == nil)
 	w.same(false, slices.ContainsFunc(w.load().Logs, func(l ledger.Log) bool { return l.ID == first }))
 	p := must(w.l.Progress(w.ctx))(w)
 	_, started := p.Start[k]

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -103,13 +104,13 @@ func (w *importing) once(f *rowfile.File, log span.Log) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	m := &importer{s: w.Stores, stream: "pin"}
-	days, err := m.days(w.Context(), log)
+	m := &importer{s: w.Stores, stream: "pin", waiting: []*ImportedFile{{Log: log}}}
+	days, err := m.days(w.Context())
 	if err != nil {
 		w.Fatal(err)
 	}
 	held := int64(0)
-	for _, d := range days {
+	for _, d := range days[log] {
 		held += d.Expect
 	}
 	if held != f.Rows || counts[span.Key{Log: log}] != (ledger.Counts{Rows: f.Rows}) {
@@ -189,5 +190,44 @@ func TestAbandonedWhileImported(t *testing.T) {
 			w.once(f, got.Log)
 		}
 		t.Logf("%v", outcomes)
+	})
+}
+
+// L1: files are ended by many at once; one among them of a content that another has is known, and one that cannot be read
+// ends the command after the files before it.
+func TestManyFilesAreEndedTogether(t *testing.T) {
+	testbed.Everywhere(t, func(t *testing.T, at testbed.Place) {
+		prove.Invariant(t, "L1", at.On...)
+		w := newImporting(t, at)
+		var files []*rowfile.File
+		for i := range importTogether + 6 {
+			files = append(files, w.file(fmt.Sprintf("pins-%d", i), 3))
+		}
+		again := *files[3]
+		files[10] = &again
+		broken := w.file("broken", 3)
+		if err := os.WriteFile(broken.Path, []byte("{}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		all, err := w.Import(t.Context(), "pin", append(files, broken, w.file("after", 3)), new(atomic.Int64))
+		if fault.CodeOf(err) != "bad_file" || !strings.Contains(err.Error(), broken.Path) {
+			t.Errorf("with a file that was changed: %v", err)
+		}
+		if len(all) != len(files) {
+			t.Fatalf("%d files are told of, want %d", len(all), len(files))
+		}
+		for i, f := range all {
+			want := ImportedFile{File: files[i].Path, State: Imported, Log: f.Log, Rows: 3, Counts: ledger.Counts{Rows: 3}, Days: 3}
+			if i == 10 {
+				want.State, want.Days = Known, 0
+			}
+			if f != want {
+				t.Errorf("%+v, want %+v", f, want)
+			}
+			w.once(files[i], f.Log)
+		}
+		if known, err := w.Import(t.Context(), "pin", files, new(atomic.Int64)); err != nil || slices.ContainsFunc(known, func(f ImportedFile) bool { return f.State != Known }) {
+			t.Errorf("%+v, %v", known, err)
+		}
 	})
 }
