@@ -134,7 +134,7 @@ func (c *cli) commands() []*cobra.Command {
 		c.planCommand(), c.applyCommand(), c.backfillCommand(), c.auditCommand(),
 		c.queryCommand(), c.metricsCommand(), c.daysCommand(), c.statusCommand(), c.sendCommand(),
 		c.emulateCommand(), c.verifyCommand(), c.keysCommand(), c.tailCommand(),
-		c.topicsCommand(), c.doctorCommand(), c.lakeCommand(), c.exportCommand(), c.importCommand(), c.whereCommand(),
+		c.topicsCommand(), c.doctorCommand(), c.lakeCommand(), c.exportCommand(), c.importCommand(), c.whereCommand(), c.dlqCommand(),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/pinflow/pinflow/internal/batch"
 	"github.com/pinflow/pinflow/internal/collect"
 	"github.com/pinflow/pinflow/internal/days"
+	"github.com/pinflow/pinflow/internal/deadletter"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/httpapi"
 	"github.com/pinflow/pinflow/internal/live"
@@ -191,6 +192,7 @@ func (p *parts) serveUnit(cfg *httpapi.Config, deps *httpapi.Deps, reporter *sta
 	}
 	deps.Auditor, deps.Audits = p.auditor, p.ledger
 	deps.Tracer = trace.New(p.ledger, p.lake, topicLog{p.admin, p.wire})
+	deps.DeadLetters = deadletter.New(p.ledger, p.lake)
 	if err := p.cfg.Registry.Register(reporter.Gauges()); err != nil {
 		return fmt.Errorf("registering the status's metrics: %w", err)
 	}

@@ -30,7 +30,7 @@ var layers = map[string]int{
 
 	"internal/collect": unit, "internal/batch": unit, "internal/live": unit, "internal/query": unit,
 	"internal/days": unit, "internal/export": unit, "internal/emulate": unit, "internal/status": unit,
-	"internal/access": unit, "internal/backfill": unit, "internal/audit": unit, "internal/trace": unit,
+	"internal/access": unit, "internal/deadletter": unit, "internal/backfill": unit, "internal/audit": unit, "internal/trace": unit,
 
 	"internal/kafkalog": adapter, "internal/sqlledger": adapter, "internal/icelake": adapter, "internal/pages": adapter, "internal/rowfile": adapter, "internal/spark": adapter,
 	"internal/httpapi": adapter, "internal/client": adapter, "web": adapter,
@@ -69,12 +69,13 @@ var mayMeet = map[[2]string]string{
 
 // unitsOK: adapters may name a unit's result types only where this says so.
 var adapterOfUnit = map[[2]string]string{
-	{"internal/httpapi", "internal/collect"}: "renders its results",
-	{"internal/httpapi", "internal/query"}:   "renders its answers",
-	{"internal/httpapi", "internal/days"}:    "renders its days",
-	{"internal/httpapi", "internal/status"}:  "renders its answer",
-	{"internal/httpapi", "internal/audit"}:   "renders its report",
-	{"internal/httpapi", "internal/trace"}:   "renders its answer",
+	{"internal/httpapi", "internal/collect"}:    "renders its results",
+	{"internal/httpapi", "internal/query"}:      "renders its answers",
+	{"internal/httpapi", "internal/days"}:       "renders its days",
+	{"internal/httpapi", "internal/status"}:     "renders its answer",
+	{"internal/httpapi", "internal/audit"}:      "renders its report",
+	{"internal/httpapi", "internal/trace"}:      "renders its answer",
+	{"internal/httpapi", "internal/deadletter"}: "renders its groups",
 }
 
 // maxFile and maxFunc are lines; larger lists the exceptions with the reason.

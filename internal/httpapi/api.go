@@ -53,12 +53,15 @@ type Deps struct {
 	Auditor   Auditor
 	Audits    Audits // nil: views say nothing of them
 	Tracer    Tracer
-	Feed      Feed
-	Tail      Tail
-	Access    Access
-	Keys      Keys
-	Checks    []Check
-	Registry  *prometheus.Registry
+
+	DeadLetters DeadLetters
+
+	Feed     Feed
+	Tail     Tail
+	Access   Access
+	Keys     Keys
+	Checks   []Check
+	Registry *prometheus.Registry
 }
 
 // Catalogue is what streams and views there are.
@@ -207,6 +210,8 @@ func (a *API) table() []route {
 	add(d.Auditor != nil, "GET", "/v1/audit", a.audit)
 	add(d.Tracer != nil, "GET", "/v1/events/{id}/trace", a.traceEvent)
 	add(d.Tracer != nil, "GET", "/v1/records/{topic}/{partition}/{offset}/trace", a.traceRecord)
+	add(d.DeadLetters != nil && d.Catalogue != nil, "GET", "/v1/dlq", a.listDeadLetters)
+	add(d.DeadLetters != nil && d.Catalogue != nil, "GET", "/v1/dlq/{group}", a.showDeadLetters)
 	add(d.Backfills != nil, "GET", "/v1/backfills", a.listBackfills)
 	add(d.Backfills != nil, "GET", "/v1/backfills/{id}", a.showBackfill)
 	for _, action := range []string{ledger.Pause, ledger.Resume, ledger.Retry, ledger.Cancel, ledger.Rollback} {

@@ -50,6 +50,7 @@ var heedStreams = map[string]bool{
 	"GET /v1/days": true, "GET /v1/days/{date}": true,
 	"GET /v1/lake/{stream}/digest": true, "GET /v1/lake/{stream}/ids": true,
 	"GET /v1/events/{id}/trace": true, "GET /v1/records/{topic}/{partition}/{offset}/trace": true,
+	"GET /v1/dlq": true, "GET /v1/dlq/{group}": true,
 	"GET /version": true, "GET /openapi.json": true, "GET /v1/session": true, "DELETE /v1/session": true,
 }
 

@@ -110,7 +110,7 @@ func newGuarded(t *testing.T, cfg Config) *guarded {
 	}
 	g.API, err = New(cfg, log, Deps{
 		Collector: g.w, Querier: g.w, Catalogue: g.w, Status: g.w, Days: g.w, Lake: g.w, Feed: g.w,
-		Planner: &changes{}, Applier: &changes{}, Backfills: &changes{}, Auditor: &changes{}, Tracer: follower{},
+		Planner: &changes{}, Applier: &changes{}, Backfills: &changes{}, Auditor: &changes{}, Tracer: follower{}, DeadLetters: &morgue{},
 		Access: keeper, Keys: keeper, Tail: &g.tail, Registry: prometheus.NewRegistry(),
 	})
 	if err != nil {
@@ -122,7 +122,7 @@ func newGuarded(t *testing.T, cfg Config) *guarded {
 
 // example is a path that a route takes.
 func example(rt *route) string {
-	return strings.NewReplacer("{stream}", "pin", "{topic}", "pin", "{view}", "pins", "{date}", "2026-11-22", "{id}", "nobody", "{partition}", "0", "{offset}", "7", "{$}", "").Replace(rt.path)
+	return strings.NewReplacer("{stream}", "pin", "{topic}", "pin", "{view}", "pins", "{date}", "2026-11-22", "{id}", "nobody", "{partition}", "0", "{offset}", "7", "{group}", "a1", "{$}", "").Replace(rt.path)
 }
 
 // every is the routes that end by themselves.
@@ -246,6 +246,8 @@ func TestStreamLimits(t *testing.T) {
 		{"read geo", "GET", "/v1/days?stream=geo", true},
 		{"read geo", "GET", "/v1/days?stream=pin", false},
 		{"read geo", "GET", "/v1/streams/pin/tail", false},
+		{"read geo", "GET", "/v1/dlq?stream=geo", true},
+		{"read geo", "GET", "/v1/dlq?stream=pin", false},
 		{"read geo", "GET", "/v1/status", false},
 		{"read geo", "GET", "/metrics", false},
 		{"read geo", "GET", "/version", true},

@@ -47,6 +47,7 @@ var statusByCode = map[string]int{
 	"unknown_dashboard":    http.StatusNotFound,
 	"unknown_record":       http.StatusNotFound,
 	"unknown_backfill":     http.StatusNotFound,
+	"unknown_group":        http.StatusNotFound,
 	"backfill_state":       http.StatusConflict,
 	"no_history":           http.StatusConflict,
 	"unknown_key":          http.StatusNotFound,

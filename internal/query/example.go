@@ -186,7 +186,7 @@ func (t *table) agrees(l line, columns []string, row map[string]any) bool {
 		switch {
 		case !named:
 		case columns[k] == "time":
-			at, err := when(fmt.Sprint(want), time.Time{}, t.p.zone)
+			at, err := When(fmt.Sprint(want), time.Time{}, t.p.zone)
 			if err != nil || at != l.bucket {
 				return false
 			}

@@ -288,10 +288,10 @@ func (p *plan) times(now time.Time, maxRows int) error {
 			texts[i] = fallback
 		}
 	}
-	if p.from, err = when(texts[0], now, p.zone); err != nil {
+	if p.from, err = When(texts[0], now, p.zone); err != nil {
 		return bad("from", "%w", err)
 	}
-	if p.to, err = when(texts[1], now, p.zone); err != nil {
+	if p.to, err = When(texts[1], now, p.zone); err != nil {
 		return bad("to", "%w", err)
 	}
 	if p.from >= p.to {

@@ -21,9 +21,9 @@ var (
 	lastTime  = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 )
 
-// when reads a time: absolute, in the zone where it names none, or like now, now-7d, now-7d/d, where
+// When reads a time, to microseconds: absolute, in the zone where it names none, or like now, now-7d, now-7d/d, where
 // s m h d w M y are units and /d rounds down to the start of the day in the zone.
-func when(text string, now time.Time, zone *calendar.Zone) (int64, error) {
+func When(text string, now time.Time, zone *calendar.Zone) (int64, error) {
 	us, err := instant(text, now, zone)
 	if err != nil {
 		return 0, err
