@@ -171,6 +171,8 @@ type bench struct {
 	lake *icelake.Lake
 	ts   topics
 	log  map[string]span.Log
+
+	place testbed.Place
 }
 
 func definition() event.Stream {
@@ -181,6 +183,27 @@ func definition() event.Stream {
 }
 
 func newBench(t *testing.T, p testbed.Place, n int) *bench {
+	t.Helper()
+	b := openBench(t, p, n)
+	def := definition()
+	def.SetDefaults()
+	if err := b.led.Apply(t.Context(), ledger.Change{Stream: "pin", Schema: &def}); err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range []string{"pin", "pin.dead"} {
+		id, err := b.led.AddLog(t.Context(), ledger.Log{
+			Kind: ledger.KindKafka, Stream: "pin", Dead: topic == "pin.dead", ClusterID: "c", TopicID: topic, Topic: topic, Partitions: 2,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.log[topic] = id
+	}
+	return b
+}
+
+// openBench opens the stores of a place and makes nothing in them.
+func openBench(t *testing.T, p testbed.Place, n int) *bench {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	led, err := sqlledger.Open(t.Context(), p.DSN, log)
@@ -198,22 +221,7 @@ func newBench(t *testing.T, p testbed.Place, n int) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _ = led.Close(), lk.Close() })
-	b := &bench{t: t, led: led, lake: lk, ts: makeTopics(n), log: map[string]span.Log{}}
-	def := definition()
-	def.SetDefaults()
-	if err := led.Apply(t.Context(), ledger.Change{Stream: "pin", Schema: &def}); err != nil {
-		t.Fatal(err)
-	}
-	for _, topic := range []string{"pin", "pin.dead"} {
-		id, err := led.AddLog(t.Context(), ledger.Log{
-			Kind: ledger.KindKafka, Stream: "pin", Dead: topic == "pin.dead", ClusterID: "c", TopicID: topic, Topic: topic, Partitions: 2,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.log[topic] = id
-	}
-	return b
+	return &bench{t: t, led: led, lake: lk, ts: makeTopics(n), log: map[string]span.Log{}, place: p}
 }
 
 // run is one life of a process: it reads to the end of the topics and commits, every other poll and at
@@ -352,6 +360,7 @@ type mortal struct {
 	with   error
 	dead   bool
 	struck string
+	said   func(name string) // of each call; nil: nobody asks
 }
 
 func (m *mortal) do(name string, call func() error) error {
@@ -359,6 +368,9 @@ func (m *mortal) do(name string, call func() error) error {
 		return errCrash
 	}
 	m.calls++
+	if m.said != nil {
+		m.said(name)
+	}
 	if m.calls != m.at {
 		return call()
 	}
@@ -368,6 +380,9 @@ func (m *mortal) do(name string, call func() error) error {
 		if err := call(); err != nil {
 			return err
 		}
+	}
+	if errors.Is(m.with, errKilled) {
+		die()
 	}
 	return m.with
 }
