@@ -82,6 +82,7 @@ type plan struct {
 type input struct {
 	expr, filter int // programs; -1: none
 	states       []int
+	hashes       hashes // of the values, for distinct counts
 }
 
 // New returns a folder for the view.
@@ -506,9 +507,9 @@ func (f *Folder) foldInput(rows *event.Rows, x *input) {
 	for _, s := range x.states {
 		switch c := &f.cols[s]; c.Type {
 		case Distinct:
-			c.foldDistinct(v, chosen, gids)
+			c.foldDistinct(v, chosen, gids, &x.hashes)
 		case Quantile:
-			c.foldQuantile(v, chosen, gids)
+			c.foldQuantile(&f.values)
 		default:
 			c.fold(&f.values, f.c.States[s].Op)
 		}

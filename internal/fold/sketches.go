@@ -8,21 +8,48 @@ import (
 	"github.com/pinflow/pinflow/internal/sketch"
 )
 
+// hashes are those of a dictionary's texts; 0: not known yet.
+type hashes struct {
+	of    *int32
+	known []uint64
+}
+
+// text is the hash of a value of a column of codes.
+func (h *hashes) text(v *column.Vec, code int32) uint64 {
+	if h.known[code] == 0 {
+		h.known[code] = sketch.HashText(v.Bytes[v.Offs[code]:v.Offs[code+1]])
+	}
+	return h.known[code]
+}
+
+// begin forgets the hashes if the column has another dictionary.
+func (h *hashes) begin(v *column.Vec) {
+	if h.of != &v.Offs[0] {
+		h.of, h.known = &v.Offs[0], sized(h.known, v.Entries())
+		clear(h.known)
+	}
+}
+
 // foldDistinct adds the hashes of the values to the registers of their groups.
-func (c *Column) foldDistinct(v *column.Vec, rows []int32, gids []uint32) {
+func (c *Column) foldDistinct(v *column.Vec, rows []int32, gids []uint32, h *hashes) {
 	var hash uint64
 	var last []byte
+	if v.Codes != nil {
+		h.begin(v)
+	}
 	for k, r := range rows {
 		if v.Valid != nil && !v.Valid[r] {
 			continue
 		}
-		switch v.Kind {
-		case column.String, column.JSON:
+		switch {
+		case v.Codes != nil:
+			hash = h.text(v, v.Codes[r])
+		case v.Kind == column.String || v.Kind == column.JSON:
 			text := v.Text(int(r))
 			if last == nil || string(text) != string(last) {
 				hash, last = sketch.HashText(text), text
 			}
-		case column.Double:
+		case v.Kind == column.Double:
 			hash = sketch.HashDouble(v.Floats[r])
 		default:
 			hash = sketch.HashLong(v.Ints[r])
@@ -54,18 +81,12 @@ func (c *Column) setHLL(g uint32, h sketch.HLL) {
 }
 
 // foldQuantile counts the values by bucket.
-func (c *Column) foldQuantile(v *column.Vec, rows []int32, gids []uint32) {
-	for k, r := range rows {
-		if v.Valid != nil && !v.Valid[r] {
-			continue
-		}
-		x := 0.0
-		if v.Kind == column.Double {
-			x = v.Floats[r]
-		} else {
-			x = float64(v.Ints[r])
-		}
-		c.tally.add(gids[k], sketch.Bucket(x), 1)
+func (c *Column) foldQuantile(x *values) {
+	for k, f := range x.floats {
+		c.tally.add(x.gids[k], sketch.Bucket(f), 1)
+	}
+	for k, i := range x.ints {
+		c.tally.add(x.gids[k], sketch.Bucket(float64(i)), 1)
 	}
 }
 

@@ -47,14 +47,21 @@ func (t *tuples) reset() { t.table = nil }
 
 // join makes the position in the table of every row; all: rows are all of them, in order.
 func (t *tuples) join(vecs []*column.Vec, rows []int32, all bool, out []uint32) {
-	clear(out)
 	for d, v := range vecs {
 		shift, null := t.shifts[d]&31, uint32(v.Entries())
-		if all && v.Valid == nil {
+		switch {
+		case all && v.Valid == nil && d == 0:
+			for k, code := range v.Codes[:len(out)] {
+				out[k] = uint32(code)
+			}
+			continue
+		case all && v.Valid == nil:
 			for k, code := range v.Codes[:len(out)] {
 				out[k] |= uint32(code) << shift
 			}
 			continue
+		case d == 0:
+			clear(out)
 		}
 		for k, r := range rows {
 			code := null
