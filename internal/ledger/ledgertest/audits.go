@@ -84,3 +84,12 @@ func (w *world) dayAudits(version int64) []ledger.DayAudit {
 	}
 	return all
 }
+
+// prepareAudit has a day that was right looked at again.
+func prepareAudit(w *world) func() error {
+	lease := w.lease("audit")
+	a := ledger.DayAudit{Version: w.version, Day: "2025-01-01", Result: ledger.AuditRight}
+	w.ok(w.l.NoteAudit(w.ctx, lease, a))
+	a.Result, a.Differences, a.First = ledger.AuditDifferent, 2, "posted"
+	return func() error { return w.l.NoteAudit(w.ctx, lease, a) }
+}

@@ -100,6 +100,7 @@ func operations() []operation {
 			i := w.imported(4, "2025-01-01", "2025-01-02")
 			return func() error { return w.l.FinishImport(w.ctx, i) }
 		}},
+		{name: "note_audit", prepare: prepareAudit},
 		{name: "first_take_over", prepare: func(w *world) func() error {
 			return func() error {
 				_, err := w.l.TakeOver(w.ctx, ledger.Live, "a", w.key(0), 5)

@@ -310,6 +310,9 @@ func (w *world) observe() string {
 	for _, v := range s.Views {
 		for _, x := range v.Versions {
 			out += fmt.Sprintf("%s %s %s %v\n", v.Name, x.Hash, x.State, x.Cut)
+			for _, a := range w.dayAudits(x.ID) {
+				out += fmt.Sprintf("%+v\n", a)
+			}
 		}
 		d, err := w.l.Read(w.ctx, ledger.Read{View: v.Name, To: 1 << 60, Tier: "day"})
 		w.ok(err)
