@@ -148,7 +148,7 @@ func unpackWords(dst []int32, src []byte, width int, last int64) (n int, beyond 
 		v = x & mask
 		out[6], beyond, x = int32(v), beyond|(last-int64(v)), x>>shift
 		v = x & mask
-		out[7], beyond, x = int32(v), beyond|(last-int64(v)), x>>shift
+		out[7], beyond = int32(v), beyond|(last-int64(v))
 		src = src[width:]
 	}
 	return n, beyond
