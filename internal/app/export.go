@@ -96,7 +96,11 @@ type Exported struct {
 
 // Export writes a stream's day to a folder or s3://bucket/prefix, the file first and then what it holds.
 func (s *Stores) Export(ctx context.Context, stream string, day time.Time, format, to string) (*Exported, error) {
-	def, err := s.stream(ctx, stream)
+	before, err := s.catalogue(ctx)
+	if err != nil {
+		return nil, err
+	}
+	def, err := streamOf(before, stream)
 	if err != nil {
 		return nil, err
 	}
@@ -109,28 +113,20 @@ func (s *Stores) Export(ctx context.Context, stream string, day time.Time, forma
 	grace := time.Duration(def.Schemas[len(def.Schemas)-1].Definition.Grace)
 	e.Complete = !e.CompleteTo.Before(day.AddDate(0, 0, 1).Add(grace + days.Wait))
 	pin := "export-" + uuid.NewString()
-	before, err := s.imported(ctx, stream)
-	if err != nil {
-		return nil, err
-	}
 	if e.Snapshot, err = s.lake.PinFor(ctx, stream, pin, 0, exportPin); err != nil {
 		return nil, err
 	}
-	after, err := s.imported(ctx, stream)
-	if err != nil {
-		return nil, err
-	}
-	for log, file := range after {
-		if was, known := before[log]; file.Importing() || !known || was.Importing() {
-			e.Importing, e.Complete = append(e.Importing, file.Topic), false
-		}
-	}
-	slices.Sort(e.Importing)
 	defer func() {
 		if err := s.lake.Unpin(context.WithoutCancel(ctx), stream, pin); err != nil {
 			s.log.Warn("left a pinned snapshot", "table", stream, "tag", pin, "error", err)
 		}
 	}()
+	after, err := s.catalogue(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.Importing = importedBetween(before, after, stream)
+	e.Complete = e.Complete && len(e.Importing) == 0
 	remote := strings.HasPrefix(to, "s3://")
 	dir := to
 	if remote {
@@ -165,27 +161,41 @@ func (s *Stores) Export(ctx context.Context, stream string, day time.Time, forma
 	return e, nil
 }
 
-// imported are the files of a stream that were imported or are being.
-func (s *Stores) imported(ctx context.Context, stream string) (map[span.Log]*ledger.Log, error) {
+// importedBetween names the files of a stream that were under import at some moment between two looks at the catalogue.
+func importedBetween(before, after *ledger.Snapshot, stream string) []string {
+	ended := map[span.Log]bool{}
+	for i := range before.Logs {
+		ended[before.Logs[i].ID] = !before.Logs[i].Importing()
+	}
+	var names []string
+	for i := range after.Logs {
+		if l := &after.Logs[i]; l.Kind == ledger.KindImport && l.Stream == stream && !ended[l.ID] {
+			names = append(names, l.Topic)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (s *Stores) catalogue(ctx context.Context) (*ledger.Snapshot, error) {
 	snap, err := s.ledger.Load(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalogue: %w", err)
 	}
-	files := map[span.Log]*ledger.Log{}
-	for _, l := range snap.Logs {
-		if l.Kind == ledger.KindImport && l.Stream == stream {
-			files[l.ID] = &l
-		}
-	}
-	return files, nil
+	return snap, nil
 }
 
 // stream finds a stream in the ledger.
 func (s *Stores) stream(ctx context.Context, name string) (*ledger.Stream, error) {
-	snap, err := s.ledger.Load(ctx)
+	snap, err := s.catalogue(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("reading the catalogue: %w", err)
+		return nil, err
 	}
+	return streamOf(snap, name)
+}
+
+// streamOf finds a stream in the catalogue.
+func streamOf(snap *ledger.Snapshot, name string) (*ledger.Stream, error) {
 	var names []string
 	for i := range snap.Streams {
 		if snap.Streams[i].Name == name {
@@ -299,9 +309,9 @@ type Look struct {
 
 // Tables looks at every table of the lake.
 func (s *Stores) Tables(ctx context.Context, look Look) ([]TableState, error) {
-	snap, err := s.ledger.Load(ctx)
+	snap, err := s.catalogue(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("reading the catalogue: %w", err)
+		return nil, err
 	}
 	names := []string{ledger.DeadLetters, ledger.Logs}
 	for _, st := range snap.Streams {
