@@ -81,7 +81,7 @@ func (v *viewDiff) compare() (bool, error) {
 		return false, nil
 	case v.same(target):
 		out.Category, out.Auto = Metadata, true
-		keys := v.metadata(metric.MetadataDiff(target.Metadata, v.compiled.Metadata()))
+		keys := v.tell(metric.MetadataDiff(target.Metadata, v.compiled.Metadata()))
 		v.at(keys)
 		out.Detail = strings.Join(keys, ", ") + ": at once"
 	case v.building != nil && v.same(v.serving):
@@ -96,8 +96,8 @@ func (v *viewDiff) compare() (bool, error) {
 	return true, v.shown(next)
 }
 
-// metadata says which names, formats, ratios, tiers, deadline or tests differ, and names their keys.
-func (v *viewDiff) metadata(changed []metric.Changed) (keys []string) {
+// tell adds what goes and what comes, and returns the keys.
+func (v *viewDiff) tell(changed []metric.Changed) (keys []string) {
 	for _, c := range changed {
 		keys = append(keys, c.Key)
 		v.out.Diff = append(v.out.Diff, said("- ", c.Key, c.Before)...)
@@ -152,13 +152,12 @@ func (v *viewDiff) rebuild(target *ledger.ViewVersion, next *ledger.ViewChange) 
 	if err != nil {
 		return err
 	}
-	var keys []string
-	out.Diff, keys = diffLines(before, after)
+	keys := v.tell(diffLines(before, after))
 	v.at(keys)
 	out.Measures = v.affected(keys, before)
 	out.Dashboards = v.c.boards(v.want.Name, out.Measures)
 	labels := slices.DeleteFunc(metric.LabelsDiff(target.Metadata, v.compiled.Metadata()), func(c metric.Changed) bool { return slices.Contains(keys, c.Key) })
-	keys = append(keys, v.metadata(labels)...)
+	keys = append(keys, v.tell(labels)...)
 	if out.Detail == "" {
 		out.Detail = strings.Join(keys, ", ")
 		if v.building != nil {
@@ -180,8 +179,8 @@ func (v *viewDiff) shown(next *ledger.ViewChange) error {
 	return err
 }
 
-// diffLines lists what goes and what comes, and the keys that differ, in the order of the file.
-func diffLines(before, after []metric.Line) (diff, keys []string) {
+// diffLines lists the lines that differ, in the order of the file.
+func diffLines(before, after []metric.Line) (changed []metric.Changed) {
 	text := func(lines []metric.Line, key string) string {
 		if l := find(lines, func(l metric.Line) bool { return l.Key == key }); l != nil {
 			return l.Text
@@ -190,13 +189,12 @@ func diffLines(before, after []metric.Line) (diff, keys []string) {
 	}
 	for _, l := range append(slices.Clone(after), before...) {
 		was, is := text(before, l.Key), text(after, l.Key)
-		if was == is || slices.Contains(keys, l.Key) {
+		if was == is || slices.ContainsFunc(changed, func(c metric.Changed) bool { return c.Key == l.Key }) {
 			continue
 		}
-		keys = append(keys, l.Key)
-		diff = append(append(diff, said("- ", l.Key, was)...), said("+ ", l.Key, is)...)
+		changed = append(changed, metric.Changed{Key: l.Key, Before: was, After: is})
 	}
-	return diff, keys
+	return changed
 }
 
 // path is where a key stands in the file.
