@@ -47,12 +47,9 @@ func scanAudit(r *sql.Rows) (ledger.DayAudit, error) {
 // DayAudits implements ledger.Audits.
 func (d *DB) DayAudits(ctx context.Context, version int64) ([]ledger.DayAudit, error) {
 	var all []ledger.DayAudit
-	err := d.read(ctx, func(x *tx) error {
-		return x.each(ctx, func(r *sql.Rows) error {
-			a, err := scanAudit(r)
-			all = append(all, a)
-			return err
-		}, "SELECT "+auditColumns+" FROM audits a WHERE a.version = ? ORDER BY a.day DESC", version)
+	err := d.read(ctx, func(x *tx) (err error) {
+		all, err = list(ctx, x, scanAudit, "SELECT "+auditColumns+" FROM audits a WHERE a.version = ? ORDER BY a.day DESC", version)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the audits of version %d: %w", version, err)

@@ -168,12 +168,9 @@ func (x *tx) troubles(ctx context.Context, all []ledger.Backfill, index map[int6
 // BackfillTasks implements ledger.Backfills.
 func (d *DB) BackfillTasks(ctx context.Context, id int64) ([]ledger.Task, error) {
 	var all []ledger.Task
-	err := d.read(ctx, func(x *tx) error {
-		return x.each(ctx, func(r *sql.Rows) error {
-			t, err := scanTask(r)
-			all = append(all, t)
-			return err
-		}, "SELECT "+taskColumns+" FROM backfill_tasks t WHERE t.backfill_id = ? ORDER BY t.day DESC", id)
+	err := d.read(ctx, func(x *tx) (err error) {
+		all, err = list(ctx, x, func(r *sql.Rows) (ledger.Task, error) { return scanTask(r) }, "SELECT "+taskColumns+" FROM backfill_tasks t WHERE t.backfill_id = ? ORDER BY t.day DESC", id)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the tasks of back-fill %d: %w", id, err)

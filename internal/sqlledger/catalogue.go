@@ -60,12 +60,9 @@ func (x *tx) streams(ctx context.Context, name string) ([]ledger.Stream, error) 
 
 // streamsWith is streams, with the cuts of schema versions by id.
 func (x *tx) streamsWith(ctx context.Context, name string, cuts map[int64]span.Vector) ([]ledger.Stream, error) {
-	var all []ledger.Stream
-	err := x.each(ctx, func(r *sql.Rows) error {
-		var s ledger.Stream
-		err := r.Scan(&s.Name, &s.Epoch)
-		all = append(all, s)
-		return err
+	all, err := list(ctx, x, func(r *sql.Rows) (s ledger.Stream, err error) {
+		err = r.Scan(&s.Name, &s.Epoch)
+		return s, err
 	}, "SELECT stream, epoch FROM catalogue WHERE ? IN ('', stream) ORDER BY stream", name)
 	if err != nil {
 		return nil, err
@@ -172,12 +169,9 @@ func (x *tx) views(ctx context.Context, name string) ([]ledger.View, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []ledger.View
-	err = x.each(ctx, func(r *sql.Rows) error {
-		var v ledger.View
-		err := r.Scan(&v.Name, &v.Stream, &v.Metadata)
-		all = append(all, v)
-		return err
+	all, err := list(ctx, x, func(r *sql.Rows) (v ledger.View, err error) {
+		err = r.Scan(&v.Name, &v.Stream, &v.Metadata)
+		return v, err
 	}, `SELECT name, stream, metadata FROM views v WHERE ? IN ('', name) AND EXISTS
 	    (SELECT 1 FROM view_versions vv WHERE vv.view_name = v.name AND vv.state <> 'dropped') ORDER BY name`, name)
 	if err != nil {

@@ -236,13 +236,12 @@ func (x *tx) commitFiles(ctx context.Context, in *ledger.Intent) error {
 // FilePaths implements ledger.Commits.
 func (d *DB) FilePaths(ctx context.Context, table string) ([]string, error) {
 	var all []string
-	err := d.read(ctx, func(x *tx) error {
-		return x.each(ctx, func(r *sql.Rows) error {
-			var at string
-			err := r.Scan(&at)
-			all = append(all, at)
-			return err
+	err := d.read(ctx, func(x *tx) (err error) {
+		all, err = list(ctx, x, func(r *sql.Rows) (at string, err error) {
+			err = r.Scan(&at)
+			return at, err
 		}, "SELECT path FROM lake_files WHERE table_name = ?", table)
+		return err
 	})
 	return all, err
 }

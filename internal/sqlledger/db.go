@@ -172,6 +172,16 @@ func (x *tx) each(ctx context.Context, scan func(*sql.Rows) error, query string,
 	return x.wrap(query, rows.Err())
 }
 
+// list reads all rows of a query.
+func list[T any](ctx context.Context, x *tx, scan func(*sql.Rows) (T, error), query string, args ...any) (all []T, err error) {
+	err = x.each(ctx, func(r *sql.Rows) error {
+		one, err := scan(r)
+		all = append(all, one)
+		return err
+	}, query, args...)
+	return all, err
+}
+
 // wrap names the statement by its first words: verb and table.
 func (x *tx) wrap(query string, err error) error {
 	if err == nil {

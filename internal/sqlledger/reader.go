@@ -75,15 +75,12 @@ func (x *tx) readView(ctx context.Context, q ledger.Read, data *ledger.Data) err
 	return x.fill(ctx, data.Segments, q.Cached)
 }
 
-func (x *tx) importing(ctx context.Context, stream string) (all []ledger.Importing, err error) {
-	err = x.each(ctx, func(r *sql.Rows) error {
-		var i ledger.Importing
-		err := r.Scan(&i.Log, &i.Name, &i.Rows)
-		all = append(all, i)
-		return err
+func (x *tx) importing(ctx context.Context, stream string) ([]ledger.Importing, error) {
+	return list(ctx, x, func(r *sql.Rows) (i ledger.Importing, err error) {
+		err = r.Scan(&i.Log, &i.Name, &i.Rows)
+		return i, err
 	}, `SELECT l.id, l.topic, p.next_offset FROM logs l JOIN positions p ON p.log_id = l.id AND p.unit = 'batch'
 	    WHERE l.kind = 'import' AND l.closed_at IS NULL AND l.stream = ? AND p.next_offset > 0 ORDER BY l.id`, stream)
-	return all, err
 }
 
 // shortest are the shortest buckets of the tiers, microseconds.
@@ -156,14 +153,8 @@ func scanSegment(r *sql.Rows, more ...any) (ledger.Segment, error) {
 
 // segments lists sealed segments without their data.
 func (x *tx) segments(ctx context.Context, where string, args ...any) ([]ledger.Segment, error) {
-	var all []ledger.Segment
-	err := x.each(ctx, func(r *sql.Rows) error {
-		s, err := scanSegment(r)
-		all = append(all, s)
-		return err
-	}, "SELECT "+segmentColumns+` FROM segments s JOIN writes w ON w.id = s.write_id
+	return list(ctx, x, func(r *sql.Rows) (ledger.Segment, error) { return scanSegment(r) }, "SELECT "+segmentColumns+` FROM segments s JOIN writes w ON w.id = s.write_id
 	    WHERE w.state = 'sealed' AND `+where+" ORDER BY s.id", args...)
-	return all, err
 }
 
 // segmentsIn lists what the parts take, each segment once.

@@ -217,13 +217,9 @@ func (d *DB) Forget(ctx context.Context, lease ledger.Lease, files []ledger.Lake
 
 // files loads lake files f of writes w.
 func (x *tx) files(ctx context.Context, where, order string, args ...any) ([]ledger.LakeFile, error) {
-	var all []ledger.LakeFile
-	err := x.each(ctx, func(r *sql.Rows) error {
-		var f ledger.LakeFile
-		err := r.Scan(&f.ID, &f.Write, &f.Table, &f.Path, &f.Records, &f.Bytes, &f.Entry)
-		all = append(all, f)
-		return err
+	return list(ctx, x, func(r *sql.Rows) (f ledger.LakeFile, err error) {
+		err = r.Scan(&f.ID, &f.Write, &f.Table, &f.Path, &f.Records, &f.Bytes, &f.Entry)
+		return f, err
 	}, `SELECT f.id, f.write_id, f.table_name, f.path, f.records, f.bytes, f.entry
 	    FROM lake_files f JOIN writes w ON w.id = f.write_id WHERE `+where+" ORDER BY "+order, args...)
-	return all, err
 }
