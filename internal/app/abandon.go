@@ -17,12 +17,12 @@ import (
 // rows that were taken of it. They are true events and stay; their days are given to the views as those of a
 // whole file. One of which no row was taken is forgotten. names are numbers of logs or names of files.
 func (s *Stores) Abandon(ctx context.Context, stream string, names []string) ([]ImportedFile, error) {
-	if _, err := s.stream(ctx, stream); err != nil {
+	snap, err := s.catalogue(ctx)
+	if err != nil {
 		return nil, err
 	}
-	snap, err := s.ledger.Load(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("reading the catalogue: %w", err)
+	if _, err := streamOf(snap, stream); err != nil {
+		return nil, err
 	}
 	var logs []ledger.Log
 	for _, name := range names {

@@ -83,9 +83,9 @@ func (m *importer) arrived(ctx context.Context) error {
 
 // views counts those that get the days.
 func (m *importer) views(ctx context.Context) (n int, err error) {
-	snap, err := m.s.ledger.Load(ctx)
+	snap, err := m.s.catalogue(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("reading the catalogue: %w", err)
+		return 0, err
 	}
 	for _, v := range snap.Views {
 		if v.Stream == m.stream && slices.ContainsFunc(v.Versions, func(x ledger.ViewVersion) bool { return x.State != ledger.Dropped }) {
