@@ -16,6 +16,7 @@ import (
 	"github.com/pinflow/pinflow/internal/apikey"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/prove"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // memStore is a ledger's keys in memory.
@@ -126,7 +127,7 @@ func TestTheFirstKeyMayDoEverything(t *testing.T) {
 
 func TestOneKeeperRevokesForAll(t *testing.T) {
 	prove.Invariant(t, "S1")
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		s := &memStore{}
 		a, b := newKeeper(t, access.Config{}, s, nil), newKeeper(t, access.Config{}, s, nil)
 		ctx, stop := context.WithCancel(t.Context())
@@ -176,7 +177,7 @@ func TestTheKeysLastKnownGoOnWhileTheLedgerIsAway(t *testing.T) {
 }
 
 func TestTryingKeysDoesNotKeepTheLedgerBusy(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		s := &memStore{}
 		k := newKeeper(t, access.Config{}, s, nil)
 		_, text, err := apikey.New(bytes.NewReader(make([]byte, 40)), "", []string{"read"}, nil)

@@ -9,8 +9,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
@@ -32,7 +33,7 @@ func (j *journal) role(name string, drain time.Duration, err error) role {
 }
 
 func TestStopsStageByStage(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		var j journal
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -50,7 +51,7 @@ func TestStopsStageByStage(t *testing.T) {
 }
 
 func TestOneFailureStopsAll(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		var j journal
 		cause := errors.New("the disk is gone")
 		failing := role{"batch", func(context.Context) error { return cause }}
@@ -65,7 +66,7 @@ func TestOneFailureStopsAll(t *testing.T) {
 }
 
 func TestBudgetIsShared(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		var j journal
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -215,6 +215,7 @@ var banned = []struct {
 	{"os", "Exit", library, "main ends the process"},
 	{"os", "Getenv", notConfig, "config reads the environment"},
 	{"os", "LookupEnv", notConfig, "config reads the environment"},
+	{"testing/synctest", "Test", notTestbed, "testbed.Bubble keeps the race detector whole"},
 }
 
 func isCore(s source) bool  { return layers[s.pkg] == core && !s.test }
@@ -223,6 +224,8 @@ func library(s source) bool { return product(s) && layers[s.pkg] != cmd }
 func notConfig(s source) bool {
 	return product(s) && s.pkg != "internal/config" && s.pkg != "internal/testbed"
 }
+
+func notTestbed(s source) bool { return s.pkg != "internal/testbed" }
 
 func TestBannedWords(t *testing.T) {
 	for _, s := range sources(t) {

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,6 +18,7 @@ import (
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // closed is the ledger of the background check: the world's, with days and a lease.
@@ -131,7 +131,7 @@ func (c *closed) run(t *testing.T, lake audit.Lake, said *bytes.Buffer, r *prome
 // Closed days are compared one by one, newest first, each once a day and one that was not right each hour; what was
 // found is counted and noted, and what is wrong is told with view, day, bucket and group. A day that has not landed, or that another process looks at, is left alone.
 func TestClosedDaysAreChecked(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		w := newWorld(t, nil)
 		right, wrong, torn := pin{at: today.AddDate(0, 0, -1), category: "art"}, pin{at: today.AddDate(0, 0, -2), category: "food"}, pin{at: today.AddDate(0, 0, -3), category: "travel"}
 		w.store(right, wrong, torn)
@@ -218,7 +218,7 @@ func (b *brokenLake) Scan(context.Context, lake.Selection, func(*lake.Block) err
 // A day that cannot be compared is noted with the reason, if waiting does not help; else what was found of it before
 // stays, and it is looked at again in an hour. Whoever lost the lease notes nothing.
 func TestADayThatCannotBeAudited(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		w := newWorld(t, nil)
 		w.store(pin{at: today.AddDate(0, 0, -1), category: "art"})
 		led := &closed{world: w, noted: map[string]ledger.DayAudit{}, days: []ledger.Day{{Stream: "pin", Zone: "UTC", Date: day(1), LandedAt: time.Now()}}}

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -117,7 +116,7 @@ func (x *trial) steer(action string) {
 // failure is told.
 func TestFailedDayIsLeftAlone(t *testing.T) {
 	seed := testbed.Seed(t)
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		x := newTrial(t, seed)
 		x.until("its back-fill fails", func() bool { return x.backfill().State == ledger.Failed })
 		if n := x.lake.tried(); n != ledger.MaxTries {
@@ -153,7 +152,7 @@ func TestFailedDayIsLeftAlone(t *testing.T) {
 // While a day waits to be tried again, retry tries it at once, a pause holds for it, too, and cancel ends it.
 func TestSteerWhileADayWaits(t *testing.T) {
 	seed := testbed.Seed(t)
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		x := newTrial(t, seed)
 		x.until("it waits", func() bool { return x.backfill().Waiting == 1 })
 		x.until("it waits for long", func() bool { b := x.backfill(); return time.Until(b.NextTry) > 30*time.Second })

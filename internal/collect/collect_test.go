@@ -19,6 +19,7 @@ import (
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/prove"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -431,7 +432,7 @@ func TestCatalogueIsReadWhenItsEpochMovesAndKeptWhileTheLedgerIsAway(t *testing.
 }
 
 func TestRunAsksForEpochsOnceASecond(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		log, cat := &memLog{}, pins()
 		reg := prometheus.NewRegistry()
 		c := collect.New(collect.Config{Now: func() time.Time { return now }}, quiet, collect.NewMetrics(reg), log, cat)

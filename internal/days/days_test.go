@@ -20,6 +20,7 @@ import (
 	"github.com/pinflow/pinflow/internal/prove"
 	"github.com/pinflow/pinflow/internal/span"
 	"github.com/pinflow/pinflow/internal/sqlledger"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 const grace = 10 * time.Minute
@@ -149,7 +150,7 @@ var first = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func TestD2MarksOnceASecondAndNoneWithoutEveryAnswer(t *testing.T) {
 	prove.Invariant(t, "D2", prove.SQLite)
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		w := newWorld(t)
 		u, stop := w.start("a")
 		w.set(func() { w.at["pin"][0] = 7; w.at["pin.dead"][0] = 2 })
@@ -186,7 +187,7 @@ func TestD2MarksOnceASecondAndNoneWithoutEveryAnswer(t *testing.T) {
 
 func TestD2DayLandsWhenLiveAndLakeReachedItsCut(t *testing.T) {
 	prove.Invariant(t, "D2", prove.SQLite)
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		sleepUntil(first.Add(23*time.Hour + 59*time.Minute))
 		w := newWorld(t)
 		_, stop := w.start("a")
@@ -233,7 +234,7 @@ func TestD2DayLandsWhenLiveAndLakeReachedItsCut(t *testing.T) {
 // A second process takes over when the first is gone, and goes on where it stopped: no second cut, and
 // days during which nobody marked get the first mark after them.
 func TestD2TakeOverKeepsCutsAndCatchesUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		sleepUntil(first.Add(23*time.Hour + 59*time.Minute))
 		w := newWorld(t, "Europe/London")
 		_, stopA := w.start("a")
@@ -277,7 +278,7 @@ func TestD2TakeOverKeepsCutsAndCatchesUp(t *testing.T) {
 
 // A log that hangs costs its own stream the marks, not the others.
 func TestHangingLogHoldsUpItsStreamOnly(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.ok(w.db.Apply(t.Context(), ledger.Change{Stream: "geo", Schema: &event.Stream{Name: "geo"}}))
 		_, err := w.db.AddLog(t.Context(), ledger.Log{Kind: ledger.KindKafka, Stream: "geo", TopicID: "g", Topic: "geo", Partitions: 1})

@@ -3,16 +3,16 @@ package days
 import (
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/span"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // From an hour before its deadline on a day that is not complete is named, until it has landed.
 func TestPressureNearTheDeadline(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		sleepUntil(first.Add(23*time.Hour + 45*time.Minute))
 		w := newWorld(t)
 		epochs, err := w.db.Epochs(t.Context())

@@ -3,17 +3,17 @@ package days
 import (
 	"context"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/span"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // An open day says how far it is, a waiting one which partition keeps it, a complete one how it stands to
 // its deadline and what came late.
 func TestDaysAreTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		sleepUntil(first.Add(23*time.Hour + 45*time.Minute))
 		w := newWorld(t)
 		epochs, err := w.db.Epochs(t.Context())

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,6 +24,7 @@ import (
 	"github.com/pinflow/pinflow/internal/collect"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/prove"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 func gzipped(b []byte) []byte {
@@ -349,7 +349,7 @@ func TestTooLargeIsToldToWhoSendsFirst(t *testing.T) {
 
 // The time limit of the body does not cut short the wait for the log.
 func TestSlowLogIsNotASlowBody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		const limit = time.Second
 		gone := false
 		slow := collectorFunc(func(ctx context.Context) (*collect.Result, error) {

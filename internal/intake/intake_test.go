@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/event"
@@ -18,6 +17,7 @@ import (
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/prove"
 	"github.com/pinflow/pinflow/internal/span"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // world is a log of two partitions, a ledger of positions and a sink, all honest, that misbehave on
@@ -287,7 +287,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 func TestExactlyOnce(t *testing.T) {
 	prove.Invariant(t, "L1")
 	for seed := range uint64(300) {
-		synctest.Test(t, func(t *testing.T) {
+		testbed.Bubble(t, func(t *testing.T) {
 			w := newWorld(t, seed)
 			ctx, cancel := context.WithTimeout(t.Context(), 24*time.Hour)
 			defer cancel()

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/event"
@@ -15,6 +14,7 @@ import (
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/prove"
 	"github.com/pinflow/pinflow/internal/span"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // stopped is a world without dice: two partitions are read, one of them is lost, and the process is asked
@@ -99,7 +99,7 @@ func (m *moving) ReadBack(_ context.Context, tp intake.TP, from, to int64, _ fun
 
 // A unit that meets a newer catalogue goes on where the ledger stands with the dedup window that it has.
 func TestMovedCatalogueKeepsTheWindow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		w := newWorld(t, 1)
 		w.faults = 0
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)

@@ -5,19 +5,19 @@ package kafkalog_test
 import (
 	"path/filepath"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/pinflow/pinflow/internal/kafkalog"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // Eight hours of the log in virtual time: one record an hour, in process and through the Kafka port.
 func TestLogInVirtualTime(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "log")
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		var nw kfake.VirtualNetwork
 		b := openBroker(t, kafkalog.BrokerConfig{Dir: dir, Listen: "127.0.0.1:9092", ListenFn: nw.Listen})
 		ensure(t, b.Client(), "pin", 1)

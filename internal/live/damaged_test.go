@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/fault"
@@ -50,7 +49,7 @@ func (r *rotten) Read(ctx context.Context, q ledger.Read) (*ledger.Data, error) 
 // as ever. Questions that touch it are refused with its place, others are answered.
 func TestDamagedSegmentIsLeftAlone(t *testing.T) {
 	seed := testbed.Seed(t)
-	synctest.Test(t, func(t *testing.T) {
+	testbed.Bubble(t, func(t *testing.T) {
 		w := newTiered(t, seed, "Europe/London")
 		t.Cleanup(func() { w.ok(w.db.Close()) })
 		for range 30 {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,6 +24,7 @@ import (
 	"github.com/pinflow/pinflow/internal/segment"
 	"github.com/pinflow/pinflow/internal/span"
 	"github.com/pinflow/pinflow/internal/sqlledger"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 const (
@@ -82,7 +82,7 @@ func TestUnitsShareTheLog(t *testing.T) {
 	var all group
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testbed.Bubble(t, func(t *testing.T) {
 				g := newGroup(t, uint64(seed))
 				g.run()
 				all.moved, all.killed, all.paused, all.applied = all.moved+g.moved, all.killed+g.killed, all.paused+g.paused, all.applied+g.applied

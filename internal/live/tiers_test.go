@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/pinflow/pinflow/internal/calendar"
@@ -24,6 +23,7 @@ import (
 	"github.com/pinflow/pinflow/internal/segment"
 	"github.com/pinflow/pinflow/internal/span"
 	"github.com/pinflow/pinflow/internal/sqlledger"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // unclear is a ledger whose replacements fail now and then, before or after they landed.
@@ -73,7 +73,7 @@ func TestTiersAnswerAsOne(t *testing.T) {
 	prove.Invariant(t, "M5", prove.SQLite)
 	for seed, zone := range []string{"Europe/London", "Asia/Kathmandu", "Australia/Lord_Howe"} {
 		t.Run(zone, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
+			testbed.Bubble(t, func(t *testing.T) {
 				w := newTiered(t, uint64(seed), zone)
 				w.live(9)
 			})

@@ -1,7 +1,6 @@
 package simtest
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -39,61 +37,30 @@ const alone = "PINFLOW_SIM_ALONE"
 
 // everySeed simulates a world for each of so many seeds, each in a process of its own, which runs the
 // calling test again: the Parquet library keeps decoders in a pool for the whole process, and what was
-// made in one bubble may not be used in another.
+// made in one bubble may not be used in another. A bubble keeps one processor busy, so tests share them.
 func everySeed(t *testing.T, seeds int, simulate func(w *world)) {
 	t.Helper()
 	first := testbed.Seed(t)
 	if os.Getenv(alone) != "" {
-		synctest.Test(t, func(t *testing.T) { simulate(newWorld(t, first)) })
+		testbed.Bubble(t, func(t *testing.T) { simulate(newWorld(t, first)) })
 		return
 	}
+	t.Parallel()
 	for n := range seeds {
 		inProcess(t, first+uint64(n))
 	}
 }
 
-// inProcess runs the calling test for one seed. When the race detector itself breaks down the same seed runs
-// once more: that crash says nothing of the pipeline.
+// inProcess runs the calling test for one seed.
 func inProcess(t *testing.T, at uint64) {
 	t.Helper()
 	out, err := runAlone(t, at)
-	if err != nil && brokeDown(out) {
-		t.Logf("PINFLOW_SEED=%d again, the race detector broke down: %.300s", at, out)
-		out, err = runAlone(t, at)
-	}
 	if err != nil {
 		t.Fatalf("seed: PINFLOW_SEED=%d: %v\n%.8000s", at, err, out)
 	}
 	for line := range strings.Lines(string(out)) {
 		if strings.Contains(line, "posts, ") {
 			t.Log(strings.TrimSpace(line))
-		}
-	}
-}
-
-// brokeDown tells a failure of the race detector's own runtime, without a report of a race: a failed CHECK, or a
-// fault outside of Go's code, where nothing else of the process is (a nil pointer of ours is a panic, and
-// says "panic:"). It was seen at timers of bubbles, in runtime.(*timer).maybeRunChan.
-func brokeDown(out []byte) bool {
-	if bytes.Contains(out, []byte("DATA RACE")) || bytes.Contains(out, []byte("panic:")) {
-		return false
-	}
-	return bytes.Contains(out, []byte("ThreadSanitizer: CHECK failed")) || nonGoFault.Match(out)
-}
-
-var nonGoFault = regexp.MustCompile(`(?m)^SIGSEGV: segmentation violation\nPC=.*\n\ngoroutine 0 .*\[idle\]`)
-
-func TestBreakdownsAreToldApart(t *testing.T) {
-	fault := "=== RUN   TestX\nSIGSEGV: segmentation violation\nPC=0x41cb49 m=4 sigcode=1 addr=0x0\n\ngoroutine 0 gp=0xc000009860 m=4 mp=0xc00007b808 [idle]:\n"
-	for out, want := range map[string]bool{
-		fault: true,
-		"ThreadSanitizer: CHECK failed: tsan_rtl.cpp": true,
-		fault + "WARNING: DATA RACE":                  false,
-		"panic: runtime error: invalid memory address or nil pointer dereference\n[signal SIGSEGV: segmentation violation code=0x1 addr=0x0 pc=0x1]\n\ngoroutine 7 [running]:\n": false,
-		"--- FAIL: TestX": false,
-	} {
-		if got := brokeDown([]byte(out)); got != want {
-			t.Errorf("%v, want %v: %s", got, want, out)
 		}
 	}
 }
