@@ -46,7 +46,7 @@ race: ## unit tests under the race detector
 	@scripts/budget 1200 "unit tests" scripts/with-postgres scripts/with-s3 env CGO_ENABLED=1 $(GO) test -race -timeout 15m $(shell $(GO) list $(PKGS) | grep -v -e /internal/e2e -e /internal/simtest)
 
 sim: ## the whole pipeline in virtual time, with faults
-	@scripts/budget 900 "simulation" env CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -timeout 14m -v ./internal/simtest/... ./internal/kafkalog/...
+	@scripts/budget 1080 "simulation" env CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -timeout 17m -v ./internal/simtest/... ./internal/kafkalog/...
 
 oracle: ## generated expressions and views: the kernel against DuckDB, which is a module of its own
 	@scripts/need gcc g++
