@@ -14,10 +14,10 @@ SPARK      := PINFLOW_SPARK_SUBMIT=$(CURDIR)/.cache/venv-spark/bin/spark-submit 
 # franz-go's mutexes count as blocked in a synctest bubble only under this tag.
 TAGS       := synctests
 
-.PHONY: help build test check web web-check unit race sim e2e soak bench oracle invariants fmt clean
+.PHONY: help build test check web web-check unit race sim e2e soak soak-sim soak-unit soak-e2e soak-oracle bench oracle invariants fmt clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 build: ## the binary, without cgo, in bin/
 	$(GO) build -trimpath -o $(BIN)/pinflow ./cmd/pinflow
@@ -62,17 +62,32 @@ e2e: build web/node_modules/.package-lock.json ## the real binary: kill -9, Apac
 	@scripts/jars kafka
 	@scripts/budget 1320 "end to end" scripts/with-postgres scripts/with-s3 env $(E2E) PINFLOW_SHOTS=$(CURDIR)/.cache/page $(GO) test -count=1 -timeout 22m -v ./internal/e2e/...
 
-soak: build web/node_modules/.package-lock.json ## slow: many seeds, many kills, the SQL and back-fills in Spark
-	@scripts/need node npm python3 chromium java mvn kcat gcc g++
+soak: soak-sim soak-unit soak-e2e soak-oracle ## slow, three to four hours on two cores: many seeds, many kills, the SQL and back-fills in Spark
+
+soak-sim: ## weeks of virtual time with faults, 20 changes of definitions in a row (an hour)
+	PINFLOW_SOAK=1 CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -count=1 -timeout 3h -v ./internal/simtest/...
+
+soak-unit: ## every call of the protocols killed and faulted, on disk and on servers; every fuzz target (half an hour)
+	@scripts/with-s3 true
+	scripts/with-postgres scripts/with-s3 env PINFLOW_SOAK=1 CGO_ENABLED=1 $(GO) test -race -count=1 -timeout 2h \
+	  ./internal/backfill ./internal/batch ./internal/icelake ./internal/live
+	scripts/fuzz 20
+
+soak-e2e: build web/node_modules/.package-lock.json ## the real binary killed for long, under load, on Kafka, S3, PostgreSQL and Spark (two hours)
+	@scripts/need node npm python3 chromium java mvn kcat
 	@scripts/venv
 	@scripts/venv spark
 	@scripts/jars kafka
 	@scripts/jars spark
 	@scripts/jars iceberg
-	PINFLOW_SOAK=1 CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -count=1 -timeout 60m -v ./internal/simtest/...
-	scripts/with-postgres scripts/with-s3 env PINFLOW_SOAK=1 $(E2E) $(SPARK) $(GO) test -count=1 -timeout 60m -v ./internal/e2e/...
+	scripts/with-postgres scripts/with-s3 env PINFLOW_SOAK=1 $(E2E) $(SPARK) $(GO) test -count=1 -timeout 4h -v ./internal/e2e/...
+
+soak-oracle: ## generated expressions and views: the kernel against DuckDB and Spark
+	@scripts/need java mvn gcc g++ python3
+	@scripts/venv spark
+	@scripts/jars spark
+	@scripts/jars iceberg
 	ORACLE_CASES=2000 ORACLE_SEED=2 $(SPARK) CGO_ENABLED=1 GOFLAGS=-mod=mod $(GO) test -C internal/oracle -count=1 -timeout 60m -v ./...
-	scripts/fuzz 20
 
 bench: build ## every figure that the README quotes
 	@scripts/need python3 java mvn gcc g++

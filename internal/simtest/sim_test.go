@@ -28,7 +28,7 @@ func TestDaysOfFaults(t *testing.T) {
 	prove.Invariant(t, "C1 C2 L1 L2 M1 D1 D2", prove.EmbeddedLog, prove.Disk, prove.SQLite)
 	seeds, hours := 1, hours()
 	if os.Getenv("PINFLOW_SOAK") != "" {
-		seeds, hours = 20, 24*7
+		seeds, hours = 2, 24*7
 	}
 	everySeed(t, seeds, func(w *world) { w.days(time.Duration(hours) * time.Hour) })
 }
@@ -37,7 +37,7 @@ const alone = "PINFLOW_SIM_ALONE"
 
 // everySeed simulates a world for each of so many seeds, each in a process of its own, which runs the
 // calling test again: the Parquet library keeps decoders in a pool for the whole process, and what was
-// made in one bubble may not be used in another. A bubble keeps one processor busy, so tests share them.
+// made in one bubble may not be used in another. A bubble keeps one processor busy, so seeds share them.
 func everySeed(t *testing.T, seeds int, simulate func(w *world)) {
 	t.Helper()
 	first := testbed.Seed(t)
@@ -46,29 +46,33 @@ func everySeed(t *testing.T, seeds int, simulate func(w *world)) {
 		return
 	}
 	t.Parallel()
+	test := t.Name()
 	for n := range seeds {
-		inProcess(t, first+uint64(n))
+		t.Run(fmt.Sprint("seed ", n), func(t *testing.T) {
+			t.Parallel()
+			inProcess(t, test, first+uint64(n))
+		})
 	}
 }
 
-// inProcess runs the calling test for one seed.
-func inProcess(t *testing.T, at uint64) {
+// inProcess runs a test for one seed, which ends before this process's time is up.
+func inProcess(t *testing.T, test string, seed uint64) {
 	t.Helper()
-	out, err := runAlone(t, at)
+	left := time.Duration(0) // no limit
+	if at, ok := t.Deadline(); ok {
+		left = max(time.Second, time.Until(at)-10*time.Second)
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$", "-test.v", "-test.timeout="+left.String())
+	cmd.Env = append(os.Environ(), alone+"=1", fmt.Sprintf("PINFLOW_SEED=%d", seed))
+	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("seed: PINFLOW_SEED=%d: %v\n%.8000s", at, err, out)
+		t.Fatalf("PINFLOW_SEED=%d: %v\n%.8000s", seed, err, out)
 	}
 	for line := range strings.Lines(string(out)) {
 		if strings.Contains(line, "posts, ") {
 			t.Log(strings.TrimSpace(line))
 		}
 	}
-}
-
-func runAlone(t *testing.T, at uint64) ([]byte, error) {
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=20m")
-	cmd.Env = append(os.Environ(), alone+"=1", fmt.Sprintf("PINFLOW_SEED=%d", at))
-	return cmd.CombinedOutput()
 }
 
 // hours of virtual time: PINFLOW_SIM_HOURS, or a little more than two days.
