@@ -79,6 +79,7 @@ func NewConsumer(cfg Config, group string, topics []string, h Handler, log *slog
 		kgo.OnPartitionsLost(c.taken(h.Lost)),
 		kgo.AdjustFetchOffsetsFn(c.adjust),
 		kgo.WithPools(spare),
+		kgo.WithDecompressor(newUnpacker(spare, maxInflatedBatch)),
 		kgo.WithHooks(spare),
 	)
 	if cfg.Instance != "" {

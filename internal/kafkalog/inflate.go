@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/s2"
@@ -20,15 +21,15 @@ var errInflated = errors.New("the records are too large when decompressed")
 func inflate(src []byte, codec kgo.CompressionCodecType, most int) ([]byte, error) {
 	switch codec {
 	case kgo.CodecSnappy:
-		return inflateSnappy(src, most)
+		return inflateSnappy(nil, src, most)
 	case kgo.CodecGzip:
 		r, err := gzip.NewReader(bytes.NewReader(src))
 		if err != nil {
 			return nil, err
 		}
-		return readAtMost(r, most)
+		return readAtMost(nil, r, most)
 	case kgo.CodecLz4:
-		return readAtMost(lz4.NewReader(bytes.NewReader(src)), most)
+		return readAtMost(nil, lz4.NewReader(bytes.NewReader(src)), most)
 	case kgo.CodecZstd:
 		r, err := zstd.NewReader(bytes.NewReader(src), zstd.WithDecoderConcurrency(1),
 			zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(uint64(most)))
@@ -36,28 +37,20 @@ func inflate(src []byte, codec kgo.CompressionCodecType, most int) ([]byte, erro
 			return nil, err
 		}
 		defer r.Close()
-		return readAtMost(r, most)
+		return readAtMost(nil, r, most)
 	}
-	return nil, errors.New("unknown compression")
-}
-
-func readAtMost(r io.Reader, most int) ([]byte, error) {
-	out, err := io.ReadAll(io.LimitReader(r, int64(most)+1))
-	if err == nil && len(out) > most {
-		err = errInflated
-	}
-	return out, err
+	return nil, errCodec
 }
 
 // xerial is the framing of snappy that the Java client writes: this, two versions of four bytes, then
 // blocks with their size before them.
 const xerial = "\x82SNAPPY\x00"
 
-func inflateSnappy(src []byte, most int) ([]byte, error) {
+// inflateSnappy appends to dst, which is empty.
+func inflateSnappy(dst, src []byte, most int) ([]byte, error) {
 	if len(src) <= 16 || string(src[:8]) != xerial {
-		return inflateBlock(nil, src, most)
+		return inflateBlock(dst, src, most)
 	}
-	var out []byte
 	for src = src[16:]; len(src) > 0; {
 		if len(src) < 4 {
 			return nil, io.ErrUnexpectedEOF
@@ -67,22 +60,25 @@ func inflateSnappy(src []byte, most int) ([]byte, error) {
 			return nil, io.ErrUnexpectedEOF
 		}
 		var err error
-		if out, err = inflateBlock(out, src[4:4+n], most); err != nil {
+		if dst, err = inflateBlock(dst, src[4:4+n], most); err != nil {
 			return nil, err
 		}
 		src = src[4+n:]
 	}
-	return out, nil
+	return dst, nil
 }
 
-func inflateBlock(out, block []byte, most int) ([]byte, error) {
+// inflateBlock appends a block to dst, in place.
+func inflateBlock(dst, block []byte, most int) ([]byte, error) {
 	n, err := s2.DecodedLen(block)
 	if err != nil {
 		return nil, err
 	}
-	if n > most-len(out) {
+	at := len(dst)
+	if n > most-at {
 		return nil, errInflated
 	}
-	part, err := s2.Decode(nil, block)
-	return append(out, part...), err
+	dst = slices.Grow(dst, n)[:at+n]
+	_, err = s2.Decode(dst[at:], block)
+	return dst, err
 }
