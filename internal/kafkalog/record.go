@@ -1,9 +1,9 @@
 package kafkalog
 
 import (
-	"iter"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -58,54 +58,38 @@ func (e *encoder) num(key string, value int64) {
 // Headers that are missing or unreadable count as absent: received is then the record's timestamp.
 func decodeRecords(in []*kgo.Record, out []event.Record) []event.Record {
 	out = slices.Grow(out[:0], len(in))
-	size := 0
-	for _, id := range idHeaders(in) {
-		size += len(id)
-	}
-	ids := make([]byte, 0, size)
-	for _, id := range idHeaders(in) {
-		ids = append(ids, id...)
-	}
-	all := string(ids) // one allocation for the ids of a fetch
-	at := 0
+	var ids strings.Builder // one allocation for the ids of a fetch, if they are about as long
 	for _, r := range in {
 		if r.Attrs.IsControl() {
 			continue
 		}
 		stamp := r.Timestamp.UnixMicro()
-		rec := event.Record{
+		out = out[:len(out)+1]
+		rec := &out[len(out)-1]
+		*rec = event.Record{
 			Key: span.Key{Partition: r.Partition}, Offset: r.Offset, Partition: r.Key,
 			Value: r.Value, Received: stamp, Timestamp: stamp,
 		}
-		for _, h := range r.Headers {
-			at = setHeader(&rec, h, all, at)
+		for i := range r.Headers {
+			h := &r.Headers[i]
+			if h.Key != event.HeaderID {
+				setHeader(rec, h)
+				continue
+			}
+			if ids.Len() == 0 {
+				ids.Grow(len(in) * min(len(h.Value), 64))
+			}
+			at := ids.Len()
+			ids.Write(h.Value)
+			rec.ID = ids.String()[at:]
 		}
-		out = append(out, rec)
 	}
 	return out
 }
 
-// idHeaders yields the id headers in the order in which decodeRecords meets them.
-func idHeaders(in []*kgo.Record) iter.Seq2[int64, []byte] {
-	return func(yield func(int64, []byte) bool) {
-		for _, r := range in {
-			if r.Attrs.IsControl() {
-				continue
-			}
-			for _, h := range r.Headers {
-				if h.Key == event.HeaderID && !yield(r.Offset, h.Value) {
-					return
-				}
-			}
-		}
-	}
-}
-
-func setHeader(rec *event.Record, h kgo.RecordHeader, ids string, at int) int {
+// setHeader reads a header other than the id's.
+func setHeader(rec *event.Record, h *kgo.RecordHeader) {
 	switch h.Key {
-	case event.HeaderID:
-		rec.ID = ids[at : at+len(h.Value)]
-		return at + len(h.Value)
 	case event.HeaderReceived:
 		if n, ok := number(h.Value, 1<<62); ok {
 			rec.Received = n
@@ -125,7 +109,6 @@ func setHeader(rec *event.Record, h kgo.RecordHeader, ids string, at int) int {
 	case event.HeaderMessage:
 		rec.Message = string(h.Value)
 	}
-	return at
 }
 
 // number reads decimal digits up to most.
@@ -133,12 +116,12 @@ func number(text []byte, most int64) (int64, bool) {
 	if len(text) == 0 || len(text) > 19 {
 		return 0, false
 	}
-	var n int64
+	var n uint64 // of 19 digits, which fit
 	for _, c := range text {
-		if c < '0' || c > '9' || n > (most-int64(c-'0'))/10 {
+		if c -= '0'; c > 9 {
 			return 0, false
 		}
-		n = 10*n + int64(c-'0')
+		n = 10*n + uint64(c)
 	}
-	return n, true
+	return int64(n), n <= uint64(most)
 }
