@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"hash/maphash"
 	"math/bits"
-	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -39,6 +38,18 @@ type coder struct {
 	bytes []byte
 	at    []int32 // codes of the column in hand, 0 where it is NULL
 	n     int     // of them that are not NULL
+
+	given   []memories // to the codes of the file in hand, by column; the next file has them again
+	columns int        // of it so far
+	scratch scratch
+}
+
+// memories are those of a column's codes.
+type memories struct {
+	offs  []int32
+	bytes []byte
+	at    []int32
+	used  []bool
 }
 
 // slot holds a text's number plus one, 0 if it is free, and a part of its hash.
@@ -151,7 +162,24 @@ func (c *coder) column(r rowsOf, name string, lists bool) (*codes, form) {
 	if !looked && !c.pays(raw) || c.size() >= dictBytes {
 		return nil, plainly
 	}
-	return &codes{texts: c.dictionary(), at: slices.Clone(c.at), used: make([]bool, c.entries())}, asCodes
+	return c.give(), asCodes
+}
+
+// give makes codes of the column in hand, which are valid until those of the next file are made.
+func (c *coder) give() *codes {
+	if c.columns == len(c.given) {
+		c.given = append(c.given, memories{})
+	}
+	m := &c.given[c.columns]
+	c.columns++
+	if n := c.entries(); cap(m.used) < n {
+		m.used = make([]bool, n)
+	}
+	out := &codes{texts: dictionary(c.offs, c.bytes), at: c.at, used: m.used[:c.entries()]}
+	m.offs, c.offs = c.offs, m.offs
+	m.bytes, c.bytes = c.bytes, m.bytes
+	m.at, c.at = c.at, m.at
+	return out
 }
 
 // value adds a value, and says how many bytes its texts would take in a file.
@@ -174,10 +202,10 @@ func (c *coder) value(v *column.Vec, row int) (raw int) {
 	return raw
 }
 
-// dictionary is a copy of the texts.
-func (c *coder) dictionary() *array.String {
-	offs, texts := arrow.Int32Traits.CastToBytes(slices.Clone(c.offs)), slices.Clone(c.bytes)
-	return array.NewStringData(array.NewData(arrow.BinaryTypes.String, c.entries(), []*memory.Buffer{nil, memory.NewBufferBytes(offs), memory.NewBufferBytes(texts)}, nil, 0, 0))
+// dictionary is texts as an array, which shares their memory.
+func dictionary(offs []int32, texts []byte) *array.String {
+	buffers := []*memory.Buffer{nil, memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(offs)), memory.NewBufferBytes(texts)}
+	return array.NewStringData(array.NewData(arrow.BinaryTypes.String, len(offs)-1, buffers, nil, 0, 0))
 }
 
 // pays tells whether the dictionary and codes so far are smaller than the texts, by the most that Arrow's writer
@@ -191,6 +219,9 @@ func (c *coder) pays(raw int) bool {
 // codesOf makes codes of the columns of texts, by field, for which they pay, and names those that shall be plain.
 func codesOf(c *coder, sc *arrow.Schema, r rowsOf) (coded []*codes, plain []string) {
 	coded = make([]*codes, sc.NumFields())
+	if c != nil {
+		c.columns = 0
+	}
 	for i, f := range sc.Fields() {
 		if c == nil || f.Name == event.ColumnEventID {
 			continue

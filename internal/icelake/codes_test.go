@@ -144,7 +144,7 @@ func writtenByUs(t *testing.T, sc *arrow.Schema, r rowsOf) (out []byte, coded []
 		t.Fatal(err)
 	}
 	var to bytes.Buffer
-	w, err := newColumnWriter(sc, struct{ *bytes.Buffer }{&to}, props, codes)
+	w, err := newColumnWriter(sc, struct{ *bytes.Buffer }{&to}, props, codes, &scratch{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,12 +30,19 @@ type columnWriter struct {
 	codes    []*codes // by field; nil: Arrow's writer looks its texts up
 	next     []int    // by field: how many of its codes are written
 	group    file.BufferedRowGroupWriter
-	rows     int     // in it
-	def, rep []int16 // scratch of levels
+	rows     int // in it
+	*scratch
+}
+
+// scratch is memory that one file after the other uses.
+type scratch struct {
+	def, rep []int16 // levels
+	ones     []int16 // levels of what is all there
+	valid    []bool
 }
 
 // newColumnWriter begins a file. codes are by field, of all rows that will be written.
-func newColumnWriter(sc *arrow.Schema, w io.Writer, props *parquet.WriterProperties, codes []*codes) (*columnWriter, error) {
+func newColumnWriter(sc *arrow.Schema, w io.Writer, props *parquet.WriterProperties, codes []*codes, s *scratch) (*columnWriter, error) {
 	leaves, err := pqarrow.ToParquet(sc, props, arrowProperties())
 	if err != nil {
 		return nil, fmt.Errorf("describing a Parquet file: %w", err)
@@ -45,7 +52,7 @@ func newColumnWriter(sc *arrow.Schema, w io.Writer, props *parquet.WriterPropert
 	if err := meta.Append("ARROW:schema", text); err != nil {
 		return nil, fmt.Errorf("describing a Parquet file: %w", err)
 	}
-	out := &columnWriter{sc: sc, codes: codes, next: make([]int, len(codes))}
+	out := &columnWriter{sc: sc, codes: codes, next: make([]int, len(codes)), scratch: s}
 	if out.Writer, err = file.NewParquetWriterWithError(w, leaves.Root(), file.WithWriterProps(props), file.WithWriteMetadata(meta)); err != nil {
 		return nil, fmt.Errorf("beginning a Parquet file: %w", err)
 	}
@@ -82,9 +89,9 @@ func (w *columnWriter) write(ctx context.Context, b *lake.Block, rows []int32) e
 		to := min(n, from+rowGroup-w.rows)
 		for i, f := range w.sc.Fields() {
 			var err error
-			def, rep := w.levels(w.Schema.Column(i), valuesOf(f, b), rows, from, to)
+			def, rep, all := w.levels(w.Schema.Column(i), valuesOf(f, b), rows, from, to)
 			if w.codes[i] != nil {
-				err = w.texts(i, def, rep, to-from)
+				err = w.texts(i, def, rep, to-from, all)
 			} else {
 				err = w.array(ctx, i, arrays[i], def, rep, from, to)
 			}
@@ -145,7 +152,7 @@ type dictEncoder interface {
 }
 
 // texts writes the codes of so many rows.
-func (w *columnWriter) texts(field int, def, rep []int16, n int) error {
+func (w *columnWriter) texts(field int, def, rep []int16, n int, all bool) error {
 	chunk, err := w.group.Column(field)
 	if err != nil {
 		return err
@@ -169,14 +176,14 @@ func (w *columnWriter) texts(field int, def, rep []int16, n int) error {
 	}
 	for at := 0; at < n; at += pageRows {
 		end := min(at+pageRows, n)
-		b := batch{n: end - at}
+		b := batch{n: end - at, all: all}
 		if def != nil {
 			b.def = def[at:end]
 		}
 		if rep != nil {
 			b.rep = rep[at:end]
 		}
-		used, err := c.put(out, enc, w.next[field], b)
+		used, err := c.put(out, enc, w.next[field], b, w.scratch)
 		if err != nil {
 			return err
 		}
@@ -187,80 +194,100 @@ func (w *columnWriter) texts(field int, def, rep []int16, n int) error {
 
 // levels are Parquet's definition and repetition levels of rows [from, to) of those given (nil: all of the
 // column): what of them is there, nil where all has to be, and what begins a row, nil without lists. They are valid
-// until the next call.
-func (w *columnWriter) levels(of *schema.Column, v *column.Vec, rows []int32, from, to int) (def, rep []int16) {
-	there, lists := of.MaxDefinitionLevel(), of.MaxRepetitionLevel() > 0
-	if there == 0 {
-		return nil, nil
-	}
-	empty := int16(0) // a list without elements
-	if lists && of.SchemaNode().Parent().Parent().RepetitionType() == parquet.Repetitions.Optional {
-		empty = 1 // NULL is 0
+// until the next call. all: nothing is NULL or an empty list.
+func (w *columnWriter) levels(of *schema.Column, v *column.Vec, rows []int32, from, to int) (def, rep []int16, all bool) {
+	there := of.MaxDefinitionLevel()
+	switch {
+	case there == 0:
+		return nil, nil, true
+	case of.MaxRepetitionLevel() > 0:
+		empty := int16(0) // a list without elements
+		if of.SchemaNode().Parent().Parent().RepetitionType() == parquet.Repetitions.Optional {
+			empty = 1 // NULL is 0
+		}
+		return w.listLevels(v, rows, from, to, there, empty)
+	case v.Kind != column.Invalid && v.Valid == nil && there == 1:
+		for len(w.ones) < to-from {
+			w.ones = append(w.ones, 1)
+		}
+		return w.ones[:to-from], nil, true
 	}
 	def = slices.Grow(w.def[:0], to-from)
-	if lists {
-		rep = w.rep[:0]
-	}
 	for i := from; i < to; i++ {
-		row := i
-		if rows != nil {
-			row = int(rows[i])
+		d := int16(0)
+		if v.Kind != column.Invalid && !v.IsNull(rowOf(rows, i)) {
+			d = there
 		}
-		null := v.Kind == column.Invalid || v.IsNull(row)
-		switch {
-		case null:
-			def = append(def, 0)
-		case !lists:
-			def = append(def, there)
-		default:
-			first, end := v.List(row)
-			if first == end {
-				def = append(def, empty)
-			}
-			for e := first; e < end; e++ {
-				def = append(def, there)
-				rep = append(rep, min(int16(e-first), 1))
-			}
-			null = first == end
+		def = append(def, d)
+	}
+	w.def = def
+	return def, nil, false
+}
+
+func rowOf(rows []int32, i int) int {
+	if rows == nil {
+		return i
+	}
+	return int(rows[i])
+}
+
+func (w *columnWriter) listLevels(v *column.Vec, rows []int32, from, to int, there, empty int16) (def, rep []int16, all bool) {
+	n := to - from // at least one for each row
+	for i := from; i < to && v.Kind != column.Invalid; i++ {
+		first, end := v.List(rowOf(rows, i))
+		n += int(max(end-first-1, 0))
+	}
+	def, rep, all = slices.Grow(w.def[:0], n), slices.Grow(w.rep[:0], n), true
+	for i := from; i < to; i++ {
+		row := rowOf(rows, i)
+		if v.Kind == column.Invalid || v.IsNull(row) {
+			def, rep, all = append(def, 0), append(rep, 0), false
+			continue
 		}
-		if lists && null {
-			rep = append(rep, 0)
+		first, end := v.List(row)
+		if first == end {
+			def, rep, all = append(def, empty), append(rep, 0), false
+			continue
+		}
+		def, rep = append(def, there), append(rep, 0)
+		for range end - first - 1 {
+			def, rep = append(def, there), append(rep, 1)
 		}
 	}
-	if w.def = def; lists {
-		w.rep = rep
-	}
-	return def, rep
+	w.def, w.rep = def, rep
+	return def, rep, all
 }
 
 // batch is the levels of so many values; nil: see levels.
 type batch struct {
 	n        int
 	def, rep []int16
+	all      bool
 }
 
 // put writes a batch of codes from a place on, and says how many that were.
-func (c *codes) put(out *file.ByteArrayColumnChunkWriter, enc dictEncoder, place int, b batch) (n int, err error) {
+func (c *codes) put(out *file.ByteArrayColumnChunkWriter, enc dictEncoder, place int, b batch, s *scratch) (n int, err error) {
 	n, there, valid := b.n, b.n, []bool(nil)
-	if b.def != nil {
+	if !b.all {
 		there = present(out.Descr(), b.def)
 	}
 	if b.rep != nil {
 		n = there // what is not has no code
 	} else if there < n {
-		valid = make([]bool, n)
-		for i, d := range b.def {
-			valid[i] = d > 0
+		valid = s.valid[:0]
+		for _, d := range b.def {
+			valid = append(valid, d > 0)
 		}
+		s.valid = valid
 	}
 	at := c.at[place : place+n]
 	raw, least, most := c.extent(at, valid)
 	enc.AddRawSize(raw)
-	if s, ok := out.PageStatistics().(*metadata.ByteArrayStatistics); ok {
-		s.IncNulls(int64(b.n - there))
-		s.IncNumValues(int64(there))
+	if stats, ok := out.PageStatistics().(*metadata.ByteArrayStatistics); ok {
+		stats.IncNulls(int64(b.n - there))
+		stats.IncNumValues(int64(there))
 		if there > 0 {
-			s.SetMinMax(least, most)
+			stats.SetMinMax(least, most)
 		}
 	}
 	bits, nulls := bitmap(valid)

@@ -138,7 +138,11 @@ func (l *Lake) begin(tbl *table.Table, sc *arrow.Schema, r rowsOf, rows int, c *
 		return nil, err
 	}
 	f.out, f.size = out, &sizedWriter{Writer: out}
-	if f.w, err = newColumnWriter(sc, f.size, props, coded); err != nil {
+	levels := &scratch{}
+	if c != nil {
+		levels = &c.scratch
+	}
+	if f.w, err = newColumnWriter(sc, f.size, props, coded, levels); err != nil {
 		return nil, errors.Join(err, f.abort())
 	}
 	return f, nil
