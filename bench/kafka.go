@@ -106,6 +106,9 @@ func (k *kafka) settings() []string {
 	return []string{"PINFLOW_LOG_KIND=kafka", "PINFLOW_LOG_BROKERS=" + k.addr}
 }
 
+// cpu is what it has taken so far.
+func (k *kafka) cpu() time.Duration { return cpuOf(k.cmd.Process.Pid) }
+
 // stop kills it: nothing of it is needed again.
 func (k *kafka) stop() error {
 	if err := k.cmd.Process.Kill(); err != nil {
