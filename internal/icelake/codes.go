@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"hash/maphash"
 	"math/bits"
+	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -39,8 +40,8 @@ type coder struct {
 	at    []int32 // codes of the column in hand, 0 where it is NULL
 	n     int     // of them that are not NULL
 
-	given   []memories // to the codes of the file in hand, by column; the next file has them again
-	columns int        // of it so far
+	fields  []memories // of the codes of the file in hand, by field; those of the next file have them again
+	field   int        // of the column in hand
 	scratch scratch
 }
 
@@ -58,21 +59,66 @@ type slot struct {
 	tag   uint32
 }
 
+// shelf holds coders that are idle. A pool of Go's would lose them before the next stage.
+type shelf struct {
+	mu   sync.Mutex
+	idle []*coder
+}
+
+// Most that lies idle: as many coders, and so many bytes of each.
+const (
+	idleCoders = 4
+	idleCoder  = 16 << 20
+)
+
 // lend lends a coder until it is given back.
 func (l *Lake) lend() (c *coder, back func()) {
-	c, ok := l.coders.Get().(*coder)
-	if !ok {
+	s := &l.coders
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.idle); n > 0 {
+		c, s.idle = s.idle[n-1], s.idle[:n-1]
+	} else {
 		c = &coder{seed: maphash.MakeSeed()}
 	}
-	return c, func() { l.coders.Put(c) }
+	return c, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.idle) < idleCoders && c.memory() <= idleCoder {
+			s.idle = append(s.idle, c)
+		}
+	}
+}
+
+// memory is how many bytes a coder holds.
+func (c *coder) memory() int {
+	n := 8 * cap(c.slots)
+	for _, m := range c.fields {
+		n += 4*(cap(m.offs)+cap(m.at)) + cap(m.bytes) + cap(m.used)
+	}
+	return n + 2*(cap(c.scratch.def)+cap(c.scratch.rep)+cap(c.scratch.ones)) + cap(c.scratch.valid)
 }
 
 // leastSlots is how many a column begins with: a small one does not pay for the memory of a large one before.
 const leastSlots = 256
 
-func (c *coder) reset() {
+// begin begins a column.
+func (c *coder) begin(field int) {
 	c.room(leastSlots)
-	c.offs, c.bytes, c.at, c.n = append(c.offs[:0], 0), c.bytes[:0], c.at[:0], 0
+	for len(c.fields) <= field {
+		c.fields = append(c.fields, memories{})
+	}
+	m := &c.fields[field]
+	if m.bytes == nil {
+		m.bytes = []byte{} // or a text without bytes would be nil, which has no statistics
+	}
+	c.field, c.offs, c.bytes, c.at, c.n = field, append(m.offs[:0], 0), m.bytes[:0], m.at[:0], 0
+}
+
+// end keeps what the column in hand took.
+func (c *coder) end() {
+	m := &c.fields[c.field]
+	m.offs, m.bytes, m.at = c.offs, c.bytes, c.at
 }
 
 func (c *coder) entries() int { return len(c.offs) - 1 }
@@ -127,8 +173,9 @@ func (c *coder) grow() {
 
 // column chooses the form of a column of texts, or of lists of them, for all rows of a file. As with Arrow's
 // writer, a dictionary has to be smaller than what it spares, by the first values, and not to be large.
-func (c *coder) column(r rowsOf, name string, lists bool) (*codes, form) {
-	c.reset()
+func (c *coder) column(r rowsOf, field int, name string, lists bool) (*codes, form) {
+	c.begin(field)
+	defer c.end()
 	raw, looked := 0, false
 	for _, p := range r.pieces {
 		b, n := &r.blocks[p.block], p.len(r.blocks)
@@ -165,21 +212,13 @@ func (c *coder) column(r rowsOf, name string, lists bool) (*codes, form) {
 	return c.give(), asCodes
 }
 
-// give makes codes of the column in hand, which are valid until those of the next file are made.
+// give makes codes of the column in hand, which are valid until the coder makes those of another file.
 func (c *coder) give() *codes {
-	if c.columns == len(c.given) {
-		c.given = append(c.given, memories{})
-	}
-	m := &c.given[c.columns]
-	c.columns++
+	m := &c.fields[c.field]
 	if n := c.entries(); cap(m.used) < n {
 		m.used = make([]bool, n)
 	}
-	out := &codes{texts: dictionary(c.offs, c.bytes), at: c.at, used: m.used[:c.entries()]}
-	m.offs, c.offs = c.offs, m.offs
-	m.bytes, c.bytes = c.bytes, m.bytes
-	m.at, c.at = c.at, m.at
-	return out
+	return &codes{texts: dictionary(c.offs, c.bytes), at: c.at, used: m.used[:c.entries()]}
 }
 
 // value adds a value, and says how many bytes its texts would take in a file.
@@ -219,9 +258,6 @@ func (c *coder) pays(raw int) bool {
 // codesOf makes codes of the columns of texts, by field, for which they pay, and names those that shall be plain.
 func codesOf(c *coder, sc *arrow.Schema, r rowsOf) (coded []*codes, plain []string) {
 	coded = make([]*codes, sc.NumFields())
-	if c != nil {
-		c.columns = 0
-	}
 	for i, f := range sc.Fields() {
 		if c == nil || f.Name == event.ColumnEventID {
 			continue
@@ -231,7 +267,7 @@ func codesOf(c *coder, sc *arrow.Schema, r rowsOf) (coded []*codes, plain []stri
 			continue
 		}
 		var form form
-		if coded[i], form = c.column(r, f.Name, lists); form == plainly {
+		if coded[i], form = c.column(r, i, f.Name, lists); form == plainly {
 			plain = append(plain, f.Name)
 		}
 	}

@@ -300,7 +300,7 @@ func TestOnlyWhatIsSparedBecomesCodes(t *testing.T) {
 			}
 			b := lake.Block{Columns: []lake.Column{{Name: "a", Kind: column.String}}, N: len(texts), Cols: []column.Vec{texts1(column.String, texts...)}}
 			c, back := l.lend()
-			got, form := c.column(rowsOf{blocks: []lake.Block{b}, pieces: []piece{{}}, n: b.N}, "a", false)
+			got, form := c.column(rowsOf{blocks: []lake.Block{b}, pieces: []piece{{}}, n: b.N}, 0, "a", false)
 			if form != test.want {
 				t.Errorf("%s: form %d, want %d", test.name, form, test.want)
 			}

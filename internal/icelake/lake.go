@@ -31,7 +31,7 @@ type Lake struct {
 	manifestBytes int64 // up to which manifests are merged
 
 	spare  sync.Pool // of *filled: memory of scans that ended
-	coders sync.Pool // of *coder
+	coders shelf
 
 	mu   sync.Mutex
 	seen map[string]*seen // by table
