@@ -33,7 +33,7 @@ func (l *Lake) Files(ctx context.Context, sel lake.Selection) ([]lake.DataFile, 
 		return nil, nil, noSnapshot(sel.Table, sel.Snapshot)
 	}
 	sc, _, opts := scanOptions(sel, tbl, snap)
-	scan := tbl.Scan(opts...)
+	scan := l.planned(tbl).Scan(opts...)
 	defer scan.Close()
 	tasks, err := scan.PlanFiles(ctx)
 	if err != nil {

@@ -46,7 +46,7 @@ func (l *Lake) Find(ctx context.Context, name, id string) (*lake.Found, error) {
 		return out, nil
 	}
 	out.Snapshot = snap.SnapshotID
-	scan := tbl.Scan(table.WithMaxConcurrency(1), table.WithArrowBatchSize(scanRows),
+	scan := l.planned(tbl).Scan(table.WithMaxConcurrency(1), table.WithArrowBatchSize(scanRows),
 		table.WithRowFilter(iceberg.EqualTo(iceberg.Reference(event.ColumnEventID), id)))
 	defer scan.Close()
 	tasks, err := scan.PlanFiles(ctx)

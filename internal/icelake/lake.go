@@ -25,6 +25,7 @@ type Config struct {
 type Lake struct {
 	cat   *catalog
 	files storage
+	plans storage // files as planning a scan sees them
 	log   *slog.Logger
 	close func()
 
@@ -80,7 +81,7 @@ func open(ctx context.Context, cfg Config, os fileSystem) (*Lake, error) {
 				WithAdvice("make %s writable or set lake.warehouse to another folder", dir)
 		}
 	}
-	l := &Lake{log: cfg.Log, files: w.files, close: w.close, manifestBytes: manifestBytes, seen: map[string]*seen{}}
+	l := &Lake{log: cfg.Log, files: w.files, plans: w.plans, close: w.close, manifestBytes: manifestBytes, seen: map[string]*seen{}}
 	if l.cat, err = openCatalog(ctx, at, l.files, w.uri); err != nil {
 		return nil, errors.Join(err, w.closed())
 	}
@@ -94,6 +95,7 @@ func open(ctx context.Context, cfg Config, os fileSystem) (*Lake, error) {
 type warehouse struct {
 	uri   string // without a slash at the end
 	files storage
+	plans storage
 	dirs  []string // folders that have to be made
 	close func()
 }
@@ -108,7 +110,8 @@ func findWarehouse(cfg Config, os fileSystem) (*warehouse, error) {
 		if err != nil {
 			return nil, fmt.Errorf("finding warehouse %s: %w", cfg.Warehouse, err)
 		}
-		return &warehouse{uri: fileURI(abs), files: newDisk(os), dirs: []string{abs}, close: func() {}}, nil
+		d := newDisk(os)
+		return &warehouse{uri: fileURI(abs), files: d, plans: d, dirs: []string{abs}, close: func() {}}, nil
 	}
 	name, _, err := splitS3(at)
 	if err != nil {
@@ -122,7 +125,7 @@ func findWarehouse(cfg Config, os fileSystem) (*warehouse, error) {
 		b.close()
 		return nil, err
 	}
-	return &warehouse{uri: at, files: b, close: b.close}, nil
+	return &warehouse{uri: at, files: b, plans: newManifestCache(b), close: b.close}, nil
 }
 
 // Close closes the catalog and ends requests that still wait.

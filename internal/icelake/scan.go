@@ -8,6 +8,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/iceberg-go"
+	iceio "github.com/apache/iceberg-go/io"
 	"github.com/apache/iceberg-go/table"
 
 	"github.com/pinflow/pinflow/internal/event"
@@ -39,7 +40,7 @@ func (l *Lake) Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block
 		return 0, nil
 	}
 	sc, columns, opts := scanOptions(sel, tbl, snap)
-	scan := tbl.Scan(opts...)
+	scan := l.planned(tbl).Scan(opts...)
 	defer scan.Close()
 	tasks, err := scan.PlanFiles(ctx)
 	if err != nil {
@@ -63,6 +64,11 @@ func (l *Lake) Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block
 		}
 	}
 	return snap.SnapshotID, nil
+}
+
+// planned is a table whose manifests are read by l.plans.
+func (l *Lake) planned(tbl *table.Table) *table.Table {
+	return table.New(tbl.Identifier(), tbl.Metadata(), tbl.MetadataLocation(), func(context.Context) (iceio.IO, error) { return l.plans, nil }, nil)
 }
 
 // splitTasks tells files of which every row counts from those of which another engine deleted some.
