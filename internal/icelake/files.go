@@ -148,7 +148,7 @@ func (b *bucket) removeAll(prefix string) error {
 		return err
 	}
 	var keys []string
-	err = b.tryFor(10*b.pace.attempt, "listing "+prefix, func(ctx context.Context) error {
+	err = b.tryFor(b.ctx, 10*b.pace.attempt, "listing "+prefix, func(ctx context.Context) error {
 		keys = keys[:0]
 		for o := range b.client.Client.ListObjects(ctx, b.name, minio.ListObjectsOptions{Prefix: key, Recursive: true}) {
 			if o.Err != nil {

@@ -26,6 +26,7 @@ type Lake struct {
 	cat   *catalog
 	files storage
 	plans storage // files as planning a scan sees them
+	far   *far    // how data files in a bucket are read; nil: they are on a disk
 	log   *slog.Logger
 	close func()
 
@@ -81,7 +82,7 @@ func open(ctx context.Context, cfg Config, os fileSystem) (*Lake, error) {
 				WithAdvice("make %s writable or set lake.warehouse to another folder", dir)
 		}
 	}
-	l := &Lake{log: cfg.Log, files: w.files, plans: w.plans, close: w.close, manifestBytes: manifestBytes, seen: map[string]*seen{}}
+	l := &Lake{log: cfg.Log, files: w.files, plans: w.plans, far: w.far, close: w.close, manifestBytes: manifestBytes, seen: map[string]*seen{}}
 	if l.cat, err = openCatalog(ctx, at, l.files, w.uri); err != nil {
 		return nil, errors.Join(err, w.closed())
 	}
@@ -96,6 +97,7 @@ type warehouse struct {
 	uri   string // without a slash at the end
 	files storage
 	plans storage
+	far   *far
 	dirs  []string // folders that have to be made
 	close func()
 }
@@ -125,7 +127,7 @@ func findWarehouse(cfg Config, os fileSystem) (*warehouse, error) {
 		b.close()
 		return nil, err
 	}
-	return &warehouse{uri: at, files: b, plans: newManifestCache(b), close: b.close}, nil
+	return &warehouse{uri: at, files: b, plans: newManifestCache(b), far: newFar(b, usualReach), close: b.close}, nil
 }
 
 // Close closes the catalog and ends requests that still wait.

@@ -8,10 +8,13 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/minio/minio-go/v7"
+
+	"github.com/pinflow/pinflow/internal/fault"
 )
 
 // found is a file that a listing shows.
@@ -31,6 +34,7 @@ type object struct {
 	ahead    []byte // what sequential reading has fetched, from aheadAt on
 	aheadAt  int64
 	pos      int64
+	free     func([]byte) // takes the tail back; nil: nobody wants it
 }
 
 // readAhead is how much sequential reading fetches at once.
@@ -46,7 +50,7 @@ func (o *object) ReadAt(p []byte, off int64) (int, error) {
 	want := p[:min(int64(len(p)), o.size-off)]
 	if from := o.size - int64(len(o.tail)); off >= from {
 		copy(want, o.tail[off-from:])
-	} else if err := o.fetch(want, off); err != nil {
+	} else if err := o.fetch(o.b.ctx, want, off); err != nil {
 		return 0, err
 	}
 	if len(want) < len(p) {
@@ -55,23 +59,67 @@ func (o *object) ReadAt(p []byte, off int64) (int, error) {
 	return len(p), nil
 }
 
+// open fetches the last bytes of the object, at most most of them, into memory that buffer gives.
+func (o *object) open(ctx context.Context, most int64, buffer func(n int64) []byte) (err error) {
+	if o.key, err = o.b.key(o.at); err != nil {
+		return err
+	}
+	return o.b.tryIn(ctx, "opening "+o.at, func(ctx context.Context) error {
+		opts := minio.GetObjectOptions{}
+		if err := opts.SetRange(0, -most); err != nil {
+			return err
+		}
+		body, info, header, err := o.b.client.GetObject(ctx, o.b.name, o.key, opts)
+		if said(err, "InvalidRange") { // an empty object has no end
+			o.size, o.tail = 0, nil
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		if info.Size < 0 || info.Size > most { // of a server that does not say, or knows no ranges
+			o.tail, err = io.ReadAll(body)
+		} else {
+			if int64(cap(o.tail)) < info.Size {
+				o.tail = buffer(info.Size)
+			}
+			o.tail = o.tail[:info.Size]
+			_, err = io.ReadFull(body, o.tail)
+		}
+		if err != nil {
+			return err
+		}
+		o.modified, o.size = info.LastModified, int64(len(o.tail))
+		if _, total, ok := strings.Cut(header.Get("Content-Range"), "/"); ok {
+			if _, err := fmt.Sscan(total, &o.size); err != nil {
+				return fmt.Errorf("size of the object in %q: %w", header.Get("Content-Range"), err)
+			}
+		}
+		return nil
+	})
+}
+
 // fetch reads exactly len(p) bytes.
-func (o *object) fetch(p []byte, off int64) error {
+func (o *object) fetch(ctx context.Context, p []byte, off int64) error {
 	if len(p) == 0 {
 		return nil
 	}
-	return o.b.try(fmt.Sprintf("reading %d bytes of %s at %d", len(p), o.at, off), func(ctx context.Context) error {
+	return o.b.tryIn(ctx, fmt.Sprintf("reading %d bytes of %s at %d", len(p), o.at, off), func(ctx context.Context) error {
 		opts := minio.GetObjectOptions{}
 		if off == 0 && len(p) == 1 {
 			opts.Set("Range", "bytes=0-0")
 		} else if err := opts.SetRange(off, off+int64(len(p))-1); err != nil {
 			return err
 		}
-		body, _, _, err := o.b.client.GetObject(ctx, o.b.name, o.key, opts)
+		body, _, header, err := o.b.client.GetObject(ctx, o.b.name, o.key, opts)
 		if err != nil {
 			return err
 		}
 		defer body.Close()
+		if got := header.Get("Content-Range"); !strings.HasPrefix(got, fmt.Sprintf("bytes %d-", off)) && (got != "" || off > 0) {
+			return fault.New(fault.Transient, "s3_unavailable", "reading %d bytes of %s at %d: S3 sent %q instead", len(p), o.at, off, got)
+		}
 		_, err = io.ReadFull(body, p)
 		return err
 	})
@@ -91,7 +139,7 @@ func (o *object) Read(p []byte) (int, error) {
 	}
 	if o.pos < o.aheadAt || o.pos >= o.aheadAt+int64(len(o.ahead)) {
 		buf := make([]byte, min(readAhead, o.size-o.pos))
-		if err := o.fetch(buf, o.pos); err != nil {
+		if err := o.fetch(o.b.ctx, buf, o.pos); err != nil {
 			return 0, err
 		}
 		o.ahead, o.aheadAt = buf, o.pos
@@ -118,6 +166,9 @@ func (o *object) Seek(offset int64, whence int) (int64, error) {
 func (o *object) Stat() (fs.FileInfo, error) { return objectInfo{o}, nil }
 
 func (o *object) Close() error {
+	if o.free != nil && o.tail != nil {
+		o.free(o.tail)
+	}
 	o.tail, o.ahead, o.size = nil, nil, 0
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow-go/v18/parquet/metadata"
 	"github.com/apache/iceberg-go"
+	iceio "github.com/apache/iceberg-go/io"
 	"github.com/apache/iceberg-go/table"
 	"golang.org/x/sync/errgroup"
 
@@ -34,6 +35,7 @@ type fileReader struct {
 	origin  [4]int                 // columns of log, partition, offset, schema
 	blocks  chan *filled
 	free    chan *filled
+	turns   chan struct{} // of those who decode
 
 	mu      sync.Mutex
 	foreign []table.FileScanTask // of files with types that are not ours
@@ -68,7 +70,7 @@ const spareBytes = 8 << 20
 
 // newFileReader prepares the columns asked for (nil: all) and the conditions.
 func (l *Lake) newFileReader(sel lake.Selection, names []string, sc *iceberg.Schema, by string) *fileReader {
-	r := &fileReader{lake: l, blocks: make(chan *filled), free: make(chan *filled, blocksInHand)}
+	r := &fileReader{lake: l, blocks: make(chan *filled), free: make(chan *filled, blocksInHand), turns: make(chan struct{}, scanFiles)}
 	for range blocksInHand {
 		b, ok := l.spare.Get().(*filled)
 		if !ok {
@@ -139,7 +141,7 @@ func (r *fileReader) read(ctx context.Context, tasks []table.FileScanTask, fn fu
 	defer cancel()
 	defer r.giveBack()
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(scanFiles)
+	g.SetLimit(r.lake.filesInHand())
 	ended := make(chan error, 1)
 	go func() {
 		for _, t := range tasks {
@@ -188,41 +190,105 @@ func (r *fileReader) giveBack() {
 	}
 }
 
+// filesInHand is how many files of a scan are open at once.
+func (l *Lake) filesInHand() int {
+	if l.far == nil {
+		return scanFiles
+	}
+	return max(scanFiles, l.far.reach.files)
+}
+
 // file reads one data file.
 func (r *fileReader) file(ctx context.Context, t table.FileScanTask) (err error) {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	f, err := r.lake.openFile(t.File.FilePath())
+	f, err := r.lake.openData(ctx, t.File)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	columns, of, ours := r.leaves(f)
+	columns, of, ours := r.leaves(f.Reader)
 	if !ours {
 		r.mu.Lock()
 		r.foreign = append(r.foreign, t)
 		r.mu.Unlock()
 		return nil
 	}
-	for g := range f.NumRowGroups() {
-		rows := f.MetaData().RowGroup(g)
-		asks, some, err := r.remaining(rows, columns, of)
-		if err != nil {
-			return err
-		}
-		if !some {
-			continue
-		}
-		l := layout{columns: columns, of: of}
-		if origin, ok := r.originOf(rows, columns, of); ok && r.whole(origin) {
-			l = r.without(l, asks, origin)
-		}
-		if err := r.group(ctx, f, g, l, asks); err != nil {
+	parts, err := r.parts(f.Reader, layout{columns: columns, of: of})
+	if err != nil {
+		return err
+	}
+	if f.far != nil {
+		return r.farParts(ctx, f, parts)
+	}
+	for _, p := range parts {
+		if err := r.inTurn(ctx, func() error { return r.group(ctx, f.Reader, p) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// farParts reads row groups of a file in a bucket, of which some are fetched before their turn.
+func (r *fileReader) farParts(ctx context.Context, f *dataReader, parts []part) error {
+	a := r.lake.far.reading(f, parts)
+	defer a.free()
+	for i, p := range parts {
+		if err := a.early(ctx, i); err != nil {
+			return err
+		}
+		err := r.inTurn(ctx, func() error {
+			view, err := a.view(ctx, i)
+			if err != nil {
+				return err
+			}
+			return r.group(ctx, view, p)
+		})
+		if err != nil {
+			return err
+		}
+		a.done(i)
+	}
+	return nil
+}
+
+// inTurn decodes when not too many others do.
+func (r *fileReader) inTurn(ctx context.Context, decode func() error) error {
+	select {
+	case r.turns <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-r.turns }()
+	return decode()
+}
+
+// part is a row group of which rows are read.
+type part struct {
+	layout
+	group int
+	asks  []ask
+}
+
+// parts are the row groups of a file that may have rows.
+func (r *fileReader) parts(f *file.Reader, all layout) (parts []part, err error) {
+	for g := range f.NumRowGroups() {
+		rows := f.MetaData().RowGroup(g)
+		asks, some, err := r.remaining(rows, all.columns, all.of)
+		if err != nil {
+			return nil, err
+		}
+		if !some {
+			continue
+		}
+		p := part{layout: all, group: g, asks: asks}
+		if origin, ok := r.originOf(rows, all.columns, all.of); ok && r.whole(origin) {
+			p.layout = r.without(all, asks, origin)
+		}
+		parts = append(parts, p)
+	}
+	return parts, nil
 }
 
 // layout is what is read of a row group.
@@ -292,16 +358,44 @@ func within64(rows *metadata.RowGroupMetaData, leaf int) (least, most int64, ok 
 	return longs.Min(), longs.Max(), true
 }
 
+// dataReader is a data file that is open.
+type dataReader struct {
+	*file.Reader
+	far *object // it lies in; nil: it is on a disk
+}
+
+// openData opens a data file to read columns of it.
+func (l *Lake) openData(ctx context.Context, of iceberg.DataFile) (*dataReader, error) {
+	if l.far == nil {
+		f, err := l.openFile(of.FilePath())
+		return &dataReader{Reader: f}, err
+	}
+	in, err := l.far.open(ctx, of.FilePath(), of.FileSizeBytes())
+	if err != nil {
+		return nil, notThere(err)
+	}
+	f, err := readFooter(in)
+	return &dataReader{Reader: f, far: in}, err
+}
+
 // openFile opens a data file and reads its footer. Closing the reader closes the file.
 func (l *Lake) openFile(at string) (*file.Reader, error) {
 	in, err := l.files.Open(at)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.New(fault.Corrupt, "lake_file", "the data file is not there: %w", err).
-			WithAdvice("if a compaction replaced it meanwhile, ask again; else put it back from a backup: pinflow lake status looks for all of them")
-	}
 	if err != nil {
-		return nil, err
+		return nil, notThere(err)
 	}
+	return readFooter(in)
+}
+
+func notThere(err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return fault.New(fault.Corrupt, "lake_file", "the data file is not there: %w", err).
+		WithAdvice("if a compaction replaced it meanwhile, ask again; else put it back from a backup: pinflow lake status looks for all of them")
+}
+
+func readFooter(in iceio.File) (*file.Reader, error) {
 	f, err := file.NewParquetReader(in)
 	if err != nil {
 		return nil, errors.Join(fault.New(fault.Corrupt, "lake_file", "reading the footer: %w", err).
@@ -363,13 +457,13 @@ func (r *fileReader) remaining(rows *metadata.RowGroupMetaData, columns []pages.
 	return asks, true, nil
 }
 
-// group reads a row group.
-func (r *fileReader) group(ctx context.Context, f *file.Reader, g int, l layout, asks []ask) error {
-	rows, err := pages.New(ctx, f, g, l.columns)
+// group decodes a row group.
+func (r *fileReader) group(ctx context.Context, f *file.Reader, p part) error {
+	rows, err := pages.New(ctx, f, p.group, p.columns)
 	if err != nil {
 		return err
 	}
-	most := blockRows(f.MetaData().RowGroup(g), l.columns)
+	most := blockRows(f.MetaData().RowGroup(p.group), p.columns)
 	for {
 		var b *filled
 		select {
@@ -377,13 +471,13 @@ func (r *fileReader) group(ctx context.Context, f *file.Reader, g int, l layout,
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		b.of, b.origin = l.of, l.origin
+		b.of, b.origin = p.of, p.origin
 		err := rows.Next(&b.Block, most)
 		if err != nil || b.N == 0 {
 			r.free <- b
 			return err
 		}
-		b.choose(asks)
+		b.choose(p.asks)
 		select {
 		case r.blocks <- b:
 		case <-ctx.Done():

@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
@@ -149,19 +148,30 @@ func s3Transport(secure bool, caFile string) (*http.Transport, error) {
 // try runs a request until it succeeds, is refused for good, or was tried often enough. The pauses are
 // random, so that many clients of a server that said SlowDown do not come back together.
 func (b *bucket) try(doing string, do func(ctx context.Context) error) error {
-	return b.tryFor(b.pace.attempt, doing, do)
+	return b.tryFor(b.ctx, b.pace.attempt, doing, do)
 }
 
-func (b *bucket) tryFor(attempt time.Duration, doing string, do func(ctx context.Context) error) error {
+// tryIn is try for whoever has a context, which ends the request, too.
+func (b *bucket) tryIn(ctx context.Context, doing string, do func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(b.ctx, cancel)()
+	return b.tryFor(ctx, b.pace.attempt, doing, do)
+}
+
+func (b *bucket) tryFor(ctx context.Context, attempt time.Duration, doing string, do func(ctx context.Context) error) error {
 	longest := b.pace.first
 	for n := 1; ; n++ {
-		ctx, cancel := context.WithTimeout(b.ctx, attempt)
-		err := do(ctx)
+		tried, cancel := context.WithTimeout(ctx, attempt)
+		err := do(tried)
 		cancel()
 		if err == nil {
 			return nil
 		}
 		sorted := sortS3(doing, b.name, err)
+		if ctx.Err() != nil && b.ctx.Err() == nil { // whoever asked does not want it any more
+			return fmt.Errorf("%s: %w", doing, context.Cause(ctx))
+		}
 		if !fault.Is(sorted, fault.Transient) || n == b.pace.tries || b.ctx.Err() != nil {
 			return sorted
 		}
@@ -169,8 +179,10 @@ func (b *bucket) tryFor(attempt time.Duration, doing string, do func(ctx context
 		longest = min(2*longest, b.pace.longest)
 		b.log.Debug("trying S3 again", "doing", doing, "try", n, "after", wait, "error", err)
 		select {
-		case <-b.ctx.Done():
-			return sorted
+		case <-ctx.Done():
+			if b.ctx.Err() != nil {
+				return sorted
+			}
 		case <-time.After(wait):
 		}
 	}
@@ -306,7 +318,7 @@ func (b *bucket) walk(prefix string, deep bool, show func(found) error) error {
 	}
 	var all []found
 	// A long list takes several requests.
-	err = b.tryFor(10*b.pace.attempt, "listing "+prefix, func(ctx context.Context) error {
+	err = b.tryFor(b.ctx, 10*b.pace.attempt, "listing "+prefix, func(ctx context.Context) error {
 		all = all[:0]
 		for o := range b.client.Client.ListObjects(ctx, b.name, minio.ListObjectsOptions{Prefix: key, Recursive: deep}) {
 			if o.Err != nil {
@@ -379,7 +391,7 @@ func sum(p []byte) string {
 
 // upload puts a local file at a key, in place of what is there.
 func (b *bucket) upload(file, key string) error {
-	return b.tryFor(time.Hour, "uploading "+key, func(ctx context.Context) error {
+	return b.tryFor(b.ctx, time.Hour, "uploading "+key, func(ctx context.Context) error {
 		_, err := b.client.FPutObject(ctx, b.name, key, file, minio.PutObjectOptions{ContentType: "application/octet-stream"})
 		return err
 	})
@@ -393,36 +405,8 @@ const tailSize = 128 << 10
 
 // Open fetches the end of the object, and with it its size.
 func (b *bucket) Open(at string) (iceio.File, error) {
-	key, err := b.key(at)
-	if err != nil {
-		return nil, err
-	}
-	o := &object{b: b, at: at, key: key}
-	err = b.try("opening "+at, func(ctx context.Context) error {
-		opts := minio.GetObjectOptions{}
-		if err := opts.SetRange(0, -tailSize); err != nil {
-			return err
-		}
-		body, info, header, err := b.client.GetObject(ctx, b.name, key, opts)
-		if said(err, "InvalidRange") { // an empty object has no end
-			o.size, o.tail = 0, nil
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		defer body.Close()
-		if o.tail, err = io.ReadAll(body); err != nil {
-			return err
-		}
-		o.modified, o.size = info.LastModified, int64(len(o.tail))
-		if _, total, ok := strings.Cut(header.Get("Content-Range"), "/"); ok {
-			if _, err := fmt.Sscan(total, &o.size); err != nil {
-				return fmt.Errorf("size of the object in %q: %w", header.Get("Content-Range"), err)
-			}
-		}
-		return nil
-	})
+	o := &object{b: b, at: at}
+	err := o.open(b.ctx, tailSize, func(n int64) []byte { return make([]byte, n) })
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: at, Err: err}
 	}
