@@ -20,6 +20,7 @@ type Config struct {
 	StageEvery time.Duration // 0: 10 s
 	WatchEvery time.Duration // how often the epochs are asked; 0: 1 s
 	MaxBytes   int           // columns held before an early stage, bytes; 0: 64 MiB
+	PieceBytes int           // entries of files that one transaction notes; 0: ledger.MaxTx
 	// DrainBudget is how long the last stage may take; 0: 10 s.
 	DrainBudget time.Duration
 }

@@ -30,12 +30,15 @@ const received = int64(1_760_000_000_000_000) // 2025-10-09
 type topics map[intake.TP][]event.Record
 
 // makeTopics fills two partitions with rows, letters, duplicates and gaps, and the dead log with letters.
-func makeTopics(n int) topics {
+func makeTopics(n int) topics { return makeTopicsApart(n, time.Hour) }
+
+// makeTopicsApart lets so much time pass from record to record.
+func makeTopicsApart(n int, apart time.Duration) topics {
 	ts := topics{}
 	for p := range int32(2) {
 		tp := intake.TP{Topic: "pin", Partition: p}
 		for o := range int64(n) {
-			r := event.Record{Offset: o, ID: fmt.Sprintf("%d-%d", p, o), Received: received + o*int64(time.Hour/time.Microsecond), Schema: 1}
+			r := event.Record{Offset: o, ID: fmt.Sprintf("%d-%d", p, o), Received: received + o*apart.Microseconds(), Schema: 1}
 			r.Timestamp = r.Received
 			switch {
 			case o%11 == 7:
@@ -44,7 +47,7 @@ func makeTopics(n int) topics {
 				r.Value = []byte(`{"n":"not a number"}`)
 			case o%5 == 4:
 				r.ID = fmt.Sprintf("%d-%d", p, o-3)
-				r.Received -= 3 * int64(time.Hour/time.Microsecond)
+				r.Received -= 3 * apart.Microseconds()
 				fallthrough
 			default:
 				r.Value = fmt.Appendf(nil, `{"n":%d,"title":"pin %s","extra":[%d]}`, o, r.ID, o)
@@ -173,6 +176,9 @@ type bench struct {
 	log  map[string]span.Log
 
 	place testbed.Place
+	step  int64      // records of a partition that a reader gets at once
+	piece int        // bytes of a transaction that notes files; 0: as ever
+	shape lake.Shape // that tables are kept in
 }
 
 func definition() event.Stream {
@@ -221,7 +227,10 @@ func openBench(t *testing.T, p testbed.Place, n int) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _, _ = led.Close(), lk.Close() })
-	return &bench{t: t, led: led, lake: lk, ts: makeTopics(n), log: map[string]span.Log{}, place: p}
+	return &bench{
+		t: t, led: led, lake: lk, ts: makeTopics(n), log: map[string]span.Log{}, place: p,
+		step: 7, shape: lake.Shape{Target: 1 << 20, MinFiles: 3, MaxBytes: 1 << 20},
+	}
 }
 
 // run is one life of a process: it reads to the end of the topics and commits, every other poll and at
@@ -238,7 +247,7 @@ func (b *bench) run(led interface {
 	m := NewMetrics(prometheus.NewRegistry())
 	c, err := NewCommitter(CommitterConfig{
 		Owner: "me", Every: time.Millisecond, ExpireEvery: 3, Keep: lake.Retention{Keep: 1},
-		Shape: lake.Shape{Target: 1 << 20, MinFiles: 3, MaxBytes: 1 << 20},
+		Shape: b.shape,
 	}, log, m, led, lk)
 	if err != nil {
 		b.t.Fatal(err)
@@ -246,7 +255,7 @@ func (b *bench) run(led interface {
 	ctx, done := context.WithCancel(b.t.Context())
 	defer done()
 	defer c.work.stop()
-	src := &member{ts: b.ts, step: 7, done: done, between: func(_ context.Context, polls int) error {
+	src := &member{ts: b.ts, step: b.step, done: done, between: func(_ context.Context, polls int) error {
 		if polls%2 == 1 {
 			return nil
 		}
@@ -256,7 +265,7 @@ func (b *bench) run(led interface {
 		}
 		return err
 	}}
-	unit, err := New(Config{Owner: "me", StageEvery: time.Nanosecond}, log, m, led, lk, src.open)
+	unit, err := New(Config{Owner: "me", StageEvery: time.Nanosecond, PieceBytes: b.piece}, log, m, led, lk, src.open)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -377,7 +386,7 @@ func (m *mortal) do(name string, call func() error) error {
 	m.struck = name
 	m.dead = errors.Is(m.with, errCrash)
 	if m.after {
-		if err := call(); err != nil {
+		if err := call(); err != nil && !errors.Is(m.with, errKilled) {
 			return err
 		}
 	}
@@ -409,11 +418,11 @@ func (m *mortal) Acquire(ctx context.Context, name, holder string, ttl time.Dura
 }
 
 func (m *mortal) Intent(ctx context.Context, l ledger.Lease, table, kind string, limit int) (*ledger.Intent, error) {
-	return get(m, "intent "+table, func() (*ledger.Intent, error) { return m.DB.Intent(ctx, l, table, kind, limit) })
+	return get(m, "intent "+kind+" "+table, func() (*ledger.Intent, error) { return m.DB.Intent(ctx, l, table, kind, limit) })
 }
 
 func (m *mortal) CloseIntent(ctx context.Context, l ledger.Lease, in *ledger.Intent, snapshot int64) error {
-	return m.do("close "+in.Table, func() error { return m.DB.CloseIntent(ctx, l, in, snapshot) })
+	return m.do("close "+in.Kind+" "+in.Table, func() error { return m.DB.CloseIntent(ctx, l, in, snapshot) })
 }
 
 func (m *mortal) LastIntent(ctx context.Context, table string) (*ledger.Intent, error) {
@@ -469,7 +478,7 @@ func (m *mortal) Stage(ctx context.Context, table string, blocks []lake.Block) (
 }
 
 func (m *mortal) Commit(ctx context.Context, in *ledger.Intent) (lake.Landed, error) {
-	return get(m, "commit "+in.Table, func() (lake.Landed, error) { return m.lk.Commit(ctx, in) })
+	return get(m, "commit "+in.Kind+" "+in.Table, func() (lake.Landed, error) { return m.lk.Commit(ctx, in) })
 }
 
 func (m *mortal) Expire(ctx context.Context, in *ledger.Intent, keep lake.Retention) (lake.Landed, error) {

@@ -144,18 +144,24 @@ func closedOnce(t *testing.T, with error, after bool, first int) {
 			t.Fatal(err)
 		}
 	}
+	b.eachClosedOnce()
+	b.verify()
+}
+
+// eachClosedOnce wants each imported file in the table of closed logs once, and the ledger to know that.
+func (b *bench) eachClosedOnce() {
+	b.t.Helper()
 	seen := map[string]int{}
 	for _, l := range b.kept() {
 		seen[l.Topic]++
 	}
-	snap, err := b.led.Load(t.Context())
+	snap, err := b.led.Load(b.t.Context())
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	for _, l := range snap.Logs {
 		if l.Kind == ledger.KindImport && (seen[l.Topic] != 1 || !l.Kept) {
-			t.Errorf("%s is in the table %d times; the ledger says that it is kept: %v", l.Topic, seen[l.Topic], l.Kept)
+			b.t.Errorf("%s is in the table %d times; the ledger says that it is kept: %v", l.Topic, seen[l.Topic], l.Kept)
 		}
 	}
-	b.verify()
 }

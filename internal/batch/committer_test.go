@@ -228,12 +228,7 @@ func TestNewFieldsReachTheLake(t *testing.T) { testbed.Everywhere(t, newFieldsRe
 func newFieldsReachTheLake(t *testing.T, p testbed.Place) {
 	b := newBench(t, p, 60)
 	b.settle()
-	def := definition()
-	def.Fields = append(def.Fields, event.Field{Name: "extra0", Type: "json", From: "extra"})
-	def.SetDefaults()
-	if err := b.led.Apply(t.Context(), ledger.Change{Stream: "pin", Epoch: epochOf(b), Schema: &def}); err != nil {
-		t.Fatal(err)
-	}
+	b.declare()
 	more := makeTopics(90)
 	for tp, records := range more {
 		b.ts[tp] = records
@@ -250,22 +245,7 @@ func newFieldsReachTheLake(t *testing.T, p testbed.Place) {
 		t.Fatal(err)
 	}
 	b.verify()
-	filled := 0
-	_, err := b.lake.Scan(t.Context(), lake.Selection{Table: "pin", Columns: []string{"extra0", "_schema", "_offset"}}, func(blk *lake.Block) error {
-		x, v := &blk.Cols[blk.Index("extra0")], &blk.Cols[blk.Index("_schema")]
-		for i := range blk.N {
-			if (v.Ints[i] == 2) == x.IsNull(i) {
-				t.Errorf("schema %d, column is null: %v", v.Ints[i], x.IsNull(i))
-			}
-			if v.Ints[i] == 2 {
-				filled++
-			}
-		}
-		return nil
-	})
-	if err != nil || filled == 0 {
-		t.Errorf("%d rows under the new schema, %v", filled, err)
-	}
+	b.filled()
 }
 
 func epochOf(b *bench) int64 {

@@ -73,6 +73,9 @@ func newSink(cfg Config, log *slog.Logger, m *Metrics, store Store, files Files)
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = 64 << 20
 	}
+	if cfg.PieceBytes == 0 {
+		cfg.PieceBytes = ledger.MaxTx
+	}
 	return &sink{cfg: cfg, log: log, m: m, store: store, files: files, streams: map[string]*feed{}}
 }
 
@@ -216,7 +219,7 @@ func (s *sink) seal(ctx context.Context, f *feed, moves []ledger.Move) error {
 // try goes on in the same write: a file in two writes would be deleted with the one that is swept.
 func (s *sink) tell(ctx context.Context, f *feed) ([]ledger.LakeFile, error) {
 	for {
-		part := fit(f.staged[f.added:])
+		part := fit(f.staged[f.added:], s.cfg.PieceBytes)
 		if f.added+part == len(f.staged) {
 			return f.staged[f.added:], nil
 		}
@@ -367,12 +370,12 @@ func (s *sink) Drop() {
 	}
 }
 
-// fit is how many of the first files one transaction of at most ledger.MaxTx bytes takes.
-func fit(files []ledger.LakeFile) int {
+// fit is how many of the first files one transaction of at most so many bytes takes.
+func fit(files []ledger.LakeFile, most int) int {
 	size := 0
 	for i := range files {
 		size += len(files[i].Entry) + len(files[i].Path) + 256
-		if i > 0 && size > ledger.MaxTx {
+		if i > 0 && size > most {
 			return i
 		}
 	}

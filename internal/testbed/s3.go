@@ -1,12 +1,15 @@
 package testbed
 
 import (
+	"bytes"
 	"net/url"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
 )
 
 // S3 is a server beside the tests, and a bucket name that nobody uses.
@@ -32,5 +35,18 @@ func Bucket(t testing.TB) S3 {
 	return S3{
 		Endpoint: u.Scheme + "://" + u.Host, Region: u.Query().Get("region"), AccessKey: u.User.Username(), SecretKey: secret,
 		Bucket: "t" + strings.ReplaceAll(uuid.NewString(), "-", ""),
+	}
+}
+
+// Put writes an object into the bucket, which has been made.
+func (s S3) Put(t testing.TB, key string, data []byte) {
+	t.Helper()
+	host := strings.TrimPrefix(s.Endpoint, "http://")
+	c, err := minio.New(host, &minio.Options{Creds: credentials.NewStaticV4(s.AccessKey, s.SecretKey, ""), Region: s.Region})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.PutObject(t.Context(), s.Bucket, key, bytes.NewReader(data), int64(len(data)), minio.PutObjectOptions{}); err != nil {
+		t.Fatal(err)
 	}
 }
