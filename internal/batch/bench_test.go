@@ -17,6 +17,7 @@ import (
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/icelake"
 	"github.com/pinflow/pinflow/internal/intake"
+	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/span"
 )
@@ -132,6 +133,59 @@ func BenchmarkStagePins(b *testing.B) {
 	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
 	b.ReportMetric(float64(n)/(cpuTime(b)-before).Seconds(), "events/core-s")
 	b.ReportMetric(float64(bytes)/float64(n), "B/event")
+}
+
+// BenchmarkMergePins is eight small files read, sorted and written as one.
+func BenchmarkMergePins(b *testing.B) {
+	records := realPins(b, 200_000)
+	dir := b.TempDir()
+	lk, err := icelake.Open(b.Context(), icelake.Config{Warehouse: filepath.Join(dir, "warehouse"), Catalog: filepath.Join(dir, "catalog.db"), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer lk.Close()
+	def := pinDefinition()
+	def.SetDefaults()
+	schema, err := event.Compile(def, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := lk.EnsureTable(b.Context(), lake.StreamTable(schema)); err != nil {
+		b.Fatal(err)
+	}
+	for n := range 8 {
+		d := schema.NewDecoder(nil)
+		for i := n; i < len(records); i += 8 {
+			if v := d.Append(&records[i]); v.Dead() {
+				b.Fatal(v)
+			}
+		}
+		rows := d.Rows()
+		files, err := lk.Stage(b.Context(), "pin", []lake.Block{{Columns: lake.Columns(schema), N: rows.N, Cols: rows.Cols}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		in := &ledger.Intent{Table: "pin", N: int64(n + 1), ID: fmt.Sprint("commit-", n), Kind: lake.Append, Open: true, Files: files}
+		if _, err := lk.Commit(b.Context(), in); err != nil {
+			b.Fatal(err)
+		}
+	}
+	rows, bytes, before := int64(0), int64(0), cpuTime(b)
+	for b.Loop() {
+		r, err := lk.Rewrite(b.Context(), "pin", lake.DefaultShape())
+		if err != nil || r == nil {
+			b.Fatal(r, err)
+		}
+		rows += r.Rows
+		for _, f := range r.Files {
+			bytes += f.Bytes
+		}
+		if err := lk.Discard(b.Context(), r.Files); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(rows)/(cpuTime(b)-before).Seconds(), "rows/core-s")
+	b.ReportMetric(float64(bytes)/float64(rows), "B/row")
 }
 
 // cpuTime is what the process has used of all cores, which a busy machine does not distort.

@@ -49,6 +49,7 @@ type Vec struct {
 
 	// Of a String or JSON column that is a dictionary and codes: value i is text Codes[i]. The dictionary
 	// is not written to again, so its columns may share it; where NULL is, the code is 0 and means nothing.
+	// Of a List column of codes: element i is text Codes[i].
 	Codes []int32
 
 	// Elements of list i are texts ListOffs[i] to ListOffs[i+1]; Len+1 entries.
@@ -70,17 +71,17 @@ func (v *Vec) Text(i int) []byte {
 // Entries is how many texts the dictionary of a column of codes has.
 func (v *Vec) Entries() int { return len(v.Offs) - 1 }
 
-// Flat returns the column with a text for each value, as whoever works on Offs needs it: itself, if it
-// has no codes, else a copy.
+// Flat returns the column with a text for each value or element, as whoever works on Offs needs it: itself, if
+// it has no codes, else a copy.
 func (v *Vec) Flat() *Vec {
 	if v.Codes == nil {
 		return v
 	}
 	out := *v
 	out.Codes, out.Bytes = nil, nil
-	out.Offs = append(make([]int32, 0, v.Len+1), 0)
-	for i := range v.Len {
-		if !v.IsNull(i) {
+	out.Offs = append(make([]int32, 0, len(v.Codes)+1), 0)
+	for i := range v.Codes {
+		if v.Kind == List || !v.IsNull(i) {
 			out.Bytes = append(out.Bytes, v.Text(i)...)
 		}
 		out.Offs = append(out.Offs, int32(len(out.Bytes)))

@@ -27,6 +27,10 @@ func (v *Vec) Pick(rows []int32) Vec {
 			}
 			out.ListOffs = append(out.ListOffs, int32(len(elements)))
 		}
+		if v.Codes != nil {
+			out.Codes, out.Offs, out.Bytes = pick(v.Codes, elements), v.Offs, v.Bytes
+			break
+		}
 		out.Offs, out.Bytes = pickTexts(v, elements)
 	case Invalid:
 	}

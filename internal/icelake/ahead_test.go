@@ -113,7 +113,7 @@ func grouped(t *testing.T, l *Lake, groups ...lake.Block) ledger.LakeFile {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := l.begin(tbl, sc, rowsOf{groups, []piece{{}}, groups[0].N}, groups[0].N, nil)
+	f, err := l.begin(tbl, sc, rowsOf{blocks: groups, pieces: []piece{{}}, n: groups[0].N}, groups[0].N, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,6 +40,9 @@ type coder struct {
 	at    []int32 // codes of the column in hand, 0 where it is NULL
 	n     int     // of them that are not NULL
 
+	raw    int  // bytes that the texts would take in a file
+	looked bool // the first of them were found to pay
+
 	fields  []memories // of the codes of the file in hand, by field; those of the next file have them again
 	field   int        // of the column in hand
 	scratch scratch
@@ -79,7 +82,8 @@ func (l *Lake) lend() (c *coder, back func()) {
 	if n := len(s.idle); n > 0 {
 		c, s.idle = s.idle[n-1], s.idle[:n-1]
 	} else {
-		c = &coder{seed: maphash.MakeSeed()}
+		one := newCoder()
+		c = &one
 	}
 	return c, func() {
 		s.mu.Lock()
@@ -89,6 +93,8 @@ func (l *Lake) lend() (c *coder, back func()) {
 		}
 	}
 }
+
+func newCoder() coder { return coder{seed: maphash.MakeSeed()} }
 
 // memory is how many bytes a coder holds.
 func (c *coder) memory() int {
@@ -113,6 +119,7 @@ func (c *coder) begin(field int) {
 		m.bytes = []byte{} // or a text without bytes would be nil, which has no statistics
 	}
 	c.field, c.offs, c.bytes, c.at, c.n = field, append(m.offs[:0], 0), m.bytes[:0], m.at[:0], 0
+	c.raw, c.looked = 0, false
 }
 
 // end keeps what the column in hand took.
@@ -176,7 +183,6 @@ func (c *coder) grow() {
 func (c *coder) column(r rowsOf, field int, name string, lists bool) (*codes, form) {
 	c.begin(field)
 	defer c.end()
-	raw, looked := 0, false
 	for _, p := range r.pieces {
 		b, n := &r.blocks[p.block], p.len(r.blocks)
 		v := &column.Vec{}
@@ -194,22 +200,38 @@ func (c *coder) column(r rowsOf, field int, name string, lists bool) (*codes, fo
 			if p.rows != nil {
 				row = int(p.rows[i])
 			}
-			raw += c.value(v, row)
-			switch {
-			case c.size() < dictBytes && (looked || c.n < pageRows):
-			case !c.pays(raw) && (c.n >= pageRows || c.size() >= 2*dictBytes):
-				return nil, plainly
-			case c.size() >= dictBytes && c.pays(raw):
-				return nil, byArrow // which writes codes as long as they fit
-			default:
-				looked = c.n >= pageRows
+			c.value(v, row)
+			if form := c.soFar(); form != asCodes {
+				return nil, form
 			}
 		}
 	}
-	if !looked && !c.pays(raw) || c.size() >= dictBytes {
-		return nil, plainly
+	if form := c.final(); form != asCodes {
+		return nil, form
 	}
 	return c.give(), asCodes
+}
+
+// soFar tells whether the column in hand is still to become codes.
+func (c *coder) soFar() form {
+	switch {
+	case c.size() < dictBytes && (c.looked || c.n < pageRows):
+	case !c.pays() && (c.n >= pageRows || c.size() >= 2*dictBytes):
+		return plainly
+	case c.size() >= dictBytes && c.pays():
+		return byArrow // which writes codes as long as they fit
+	default:
+		c.looked = c.n >= pageRows
+	}
+	return asCodes
+}
+
+// final is the form of the column in hand when all of it is there.
+func (c *coder) final() form {
+	if !c.looked && !c.pays() || c.size() >= dictBytes {
+		return plainly
+	}
+	return asCodes
 }
 
 // give makes codes of the column in hand, which are valid until the coder makes those of another file.
@@ -221,24 +243,25 @@ func (c *coder) give() *codes {
 	return &codes{texts: dictionary(c.offs, c.bytes), at: c.at, used: m.used[:c.entries()]}
 }
 
-// value adds a value, and says how many bytes its texts would take in a file.
-func (c *coder) value(v *column.Vec, row int) (raw int) {
+// value adds a value.
+func (c *coder) value(v *column.Vec, row int) {
 	switch {
 	case v.Kind == column.List && v.IsNull(row):
 	case v.Kind == column.List:
 		for e, to := v.List(row); e < to; e++ {
-			text := v.Bytes[v.Offs[e]:v.Offs[e+1]]
-			c.at, c.n = append(c.at, c.code(text)), c.n+1
-			raw += len(text) + 4
+			c.add(v.Text(int(e)))
 		}
 	case v.IsNull(row):
 		c.at = append(c.at, 0)
 	default:
-		text := v.Text(row)
-		c.at, c.n = append(c.at, c.code(text)), c.n+1
-		raw = len(text) + 4
+		c.add(v.Text(row))
 	}
-	return raw
+}
+
+// add adds a text.
+func (c *coder) add(text []byte) {
+	c.at = append(c.at, c.code(text))
+	c.n, c.raw = c.n+1, c.raw+len(text)+4
 }
 
 // dictionary is texts as an array, which shares their memory.
@@ -249,10 +272,10 @@ func dictionary(offs []int32, texts []byte) *array.String {
 
 // pays tells whether the dictionary and codes so far are smaller than the texts, by the most that Arrow's writer
 // thinks codes may take.
-func (c *coder) pays(raw int) bool {
+func (c *coder) pays() bool {
 	width := bits.Len(uint(max(1, c.entries()-1)))
 	most := (c.n+7)/8*(1+width) + 64*width + 2
-	return c.size()+most < raw
+	return c.size()+most < c.raw
 }
 
 // codesOf makes codes of the columns of texts, by field, for which they pay, and names those that shall be plain.
@@ -267,9 +290,44 @@ func codesOf(c *coder, sc *arrow.Schema, r rowsOf) (coded []*codes, plain []stri
 			continue
 		}
 		var form form
-		if coded[i], form = c.column(r, i, f.Name, lists); form == plainly {
+		if r.forms != nil {
+			coded[i], form = c.known(r, i, f.Name)
+		} else {
+			coded[i], form = c.column(r, i, f.Name, lists)
+		}
+		if form == plainly {
 			plain = append(plain, f.Name)
 		}
 	}
 	return coded, plain
+}
+
+// known makes codes of a column of one block that are there already.
+func (c *coder) known(r rowsOf, field int, name string) (*codes, form) {
+	b := &r.blocks[0]
+	at := b.Index(name)
+	if at < 0 {
+		return nil, plainly
+	}
+	v := &b.Cols[at]
+	if v.Codes == nil {
+		return nil, r.forms[at]
+	}
+	c.begin(field)
+	defer c.end()
+	for _, p := range r.pieces {
+		for i := range p.len(r.blocks) {
+			if row := rowOf(p.rows, i); v.Kind == column.List {
+				from, to := v.List(row)
+				c.at = append(c.at, v.Codes[from:to]...)
+			} else {
+				c.at = append(c.at, v.Codes[row])
+			}
+		}
+	}
+	m := &c.fields[field]
+	if n := v.Entries(); cap(m.used) < n {
+		m.used = make([]bool, n)
+	}
+	return &codes{texts: dictionary(v.Offs, v.Bytes), at: c.at, used: m.used[:v.Entries()]}, asCodes
 }

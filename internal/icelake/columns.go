@@ -105,6 +105,27 @@ func (w *columnWriter) write(ctx context.Context, b *lake.Block, rows []int32) e
 	return nil
 }
 
+// use takes the codes of the run that follows, but for columns that the file was to have without a dictionary.
+func (w *columnWriter) use(coded []*codes) {
+	for i := range coded {
+		if coded[i] != nil && !w.Properties().DictionaryEnabledFor(w.Schema.Column(i).Path()) {
+			coded[i] = nil
+		}
+	}
+	w.codes = coded
+	clear(w.next)
+}
+
+// endRun ends a run. Its dictionaries end with the row group: their memory is the next run's.
+func (w *columnWriter) endRun() error {
+	if w.group == nil || !slices.ContainsFunc(w.codes, func(c *codes) bool { return c != nil }) {
+		return nil
+	}
+	err := w.group.Close()
+	w.group, w.rows = nil, 0
+	return err
+}
+
 func (w *columnWriter) newGroup() (err error) {
 	if w.group != nil {
 		if err := w.group.Close(); err != nil {

@@ -52,7 +52,9 @@ func (l *Lake) Rewrite(ctx context.Context, name string, shape lake.Shape) (*lak
 	if err != nil {
 		return nil, fmt.Errorf("looking for small files of table %s: %w", name, err)
 	}
-	if out.Files, err = l.write(ctx, tbl, name, int(out.Rows), runs(ctx, tbl, scan, tasks, shape.MaxBytes), 2*shape.Target, nil); err != nil {
+	c, back := l.lend()
+	defer back()
+	if out.Files, err = l.write(ctx, tbl, name, int(out.Rows), l.runs(ctx, tbl, scan, tasks, out.Rows, shape.MaxBytes), 2*shape.Target, c); err != nil {
 		return nil, err
 	}
 	if err := conserve(out); err != nil {
@@ -137,31 +139,35 @@ func choose(files map[class][]small, shape lake.Shape) []small {
 	return best
 }
 
-// runs yields the rows of data files in sorted runs of about so many bytes of columns.
-func runs(ctx context.Context, tbl *table.Table, scan *table.Scan, tasks []table.FileScanTask, most int) iter.Seq2[rowsOf, error] {
+// runs yields so many rows of data files in sorted runs of at most about so many bytes of columns, all about as long:
+// each has its dictionaries and its filter of ids, and a short one would pay as much for them.
+func (l *Lake) runs(ctx context.Context, tbl *table.Table, scan *table.Scan, tasks []table.FileScanTask, left int64, most int) iter.Seq2[rowsOf, error] {
 	return func(yield func(rowsOf, error) bool) {
-		run := &lake.Block{}
+		run := &gathered{}
 		flush := func() error {
-			rows, err := sorted(tbl, run)
+			run.end()
+			rows, err := sorted(tbl, &run.rows)
 			if err != nil {
 				return err
 			}
+			rows.forms = run.forms()
 			if !yield(rows, nil) {
 				return errEnough
 			}
-			run.N = 0
-			for i := range run.Cols {
-				run.Cols[i].Reset()
-			}
+			left -= int64(run.rows.N)
+			run.reset()
 			return nil
 		}
-		err := eachBlock(ctx, tbl, scan, tasks, func(b *lake.Block) error {
-			if err := run.Append(b); err != nil || blockBytes(run) < most {
+		err := l.eachBlock(ctx, tbl, scan, tasks, func(b *lake.Block) error {
+			if b.N == 0 {
+				return nil
+			}
+			if err := run.append(b); err != nil || int64(run.rows.N) < run.share(left, most) {
 				return err
 			}
 			return flush()
 		})
-		if err == nil && run.N > 0 {
+		if err == nil && run.rows.N > 0 {
 			err = flush()
 		}
 		if err != nil && !errors.Is(err, errEnough) {
@@ -174,22 +180,20 @@ func runs(ctx context.Context, tbl *table.Table, scan *table.Scan, tasks []table
 var errEnough = errors.New("enough")
 
 // eachBlock shows the rows of data files one after the other.
-func eachBlock(ctx context.Context, tbl *table.Table, scan *table.Scan, tasks []table.FileScanTask, fn func(*lake.Block) error) error {
+func (l *Lake) eachBlock(ctx context.Context, tbl *table.Table, scan *table.Scan, tasks []table.FileScanTask, fn func(*lake.Block) error) error {
 	for i := range tasks {
-		if err := readTasks(ctx, tbl, scan, tasks[i:i+1], nil, fn); err != nil {
+		plain, other := splitTasks(tasks[i : i+1])
+		r := l.newFileReader(lake.Selection{}, nil, tbl.Schema(), "")
+		r.most = compactRows
+		err := r.read(ctx, plain, fn)
+		if other = append(other, r.foreign...); err == nil && len(other) > 0 {
+			err = readTasks(ctx, tbl, scan, other, nil, fn)
+		}
+		if err != nil {
 			return fmt.Errorf("reading %s: %w", tasks[i].File.FilePath(), err)
 		}
 	}
 	return nil
-}
-
-// blockBytes is about how much memory a block takes.
-func blockBytes(b *lake.Block) (n int) {
-	for i := range b.Cols {
-		c := &b.Cols[i]
-		n += len(c.Valid) + 8*(len(c.Ints)+len(c.Floats)) + 4*(len(c.Offs)+len(c.ListOffs)) + len(c.Bytes)
-	}
-	return n
 }
 
 // sorted is the rows of a block in order of the table's partition column.

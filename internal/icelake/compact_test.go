@@ -178,8 +178,14 @@ func TestARewriteOfManyRowsIsWrittenInRuns(t *testing.T) {
 		}
 	}
 	before := all(t, l)
-	one := rows(0, 500, 1)
-	r, err := l.Rewrite(t.Context(), "pin", lake.Shape{Target: 1 << 20, MinFiles: 8, MaxBytes: 2 * blockBytes(&one)})
+	some := gathered{}
+	for range 2 {
+		one := rows(0, 500, 1)
+		if err := some.append(&one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := l.Rewrite(t.Context(), "pin", lake.Shape{Target: 1 << 20, MinFiles: 8, MaxBytes: some.bytes()})
 	if err != nil || r == nil {
 		t.Fatal(r, err)
 	}

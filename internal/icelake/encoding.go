@@ -100,6 +100,7 @@ type rowsOf struct {
 	blocks []lake.Block
 	pieces []piece
 	n      int
+	forms  []form // of the columns of the only block, as its texts are; nil: not known
 }
 
 // day is the day of the rows, by the column that partitions their table.

@@ -33,6 +33,7 @@ type fileReader struct {
 	whole   func(lake.Origin) bool // nil: not asked
 	spare   map[int]bool           // columns that rows which are wanted as a whole come without
 	origin  [4]int                 // columns of log, partition, offset, schema
+	most    int                    // rows of a block
 	blocks  chan *filled
 	free    chan *filled
 	turns   chan struct{} // of those who decode
@@ -70,7 +71,7 @@ const spareBytes = 8 << 20
 
 // newFileReader prepares the columns asked for (nil: all) and the conditions.
 func (l *Lake) newFileReader(sel lake.Selection, names []string, sc *iceberg.Schema, by string) *fileReader {
-	r := &fileReader{lake: l, blocks: make(chan *filled), free: make(chan *filled, blocksInHand), turns: make(chan struct{}, scanFiles)}
+	r := &fileReader{lake: l, most: scanRows, blocks: make(chan *filled), free: make(chan *filled, blocksInHand), turns: make(chan struct{}, scanFiles)}
 	for range blocksInHand {
 		b, ok := l.spare.Get().(*filled)
 		if !ok {
@@ -463,7 +464,7 @@ func (r *fileReader) group(ctx context.Context, f *file.Reader, p part) error {
 	if err != nil {
 		return err
 	}
-	most := blockRows(f.MetaData().RowGroup(p.group), p.columns)
+	most := min(r.most, blockRows(f.MetaData().RowGroup(p.group), p.columns))
 	for {
 		var b *filled
 		select {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/iceberg-go"
@@ -18,7 +19,7 @@ import (
 )
 
 // write makes data files of so many rows of one day, given in runs. A file that has so many bytes is ended (0:
-// none is). With a coder all rows are in one run and in one file.
+// none is) at the end of a run.
 func (l *Lake) write(ctx context.Context, tbl *table.Table, name string, rows int, runs iter.Seq2[rowsOf, error], most int64, c *coder) ([]ledger.LakeFile, error) {
 	w := &writing{l: l, tbl: tbl, name: name, rows: rows, most: most, coder: c}
 	err := w.all(ctx, runs)
@@ -53,26 +54,33 @@ func (w *writing) all(ctx context.Context, runs iter.Seq2[rowsOf, error]) error 
 		if err != nil {
 			return err
 		}
-		for _, p := range r.pieces {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if err := w.add(ctx, sc, r, p); err != nil {
-				return err
-			}
+		if err := w.run(ctx, sc, r); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// add writes a piece of a run to the file in hand, or to a new one.
-func (w *writing) add(ctx context.Context, sc *arrow.Schema, r rowsOf, p piece) (err error) {
+// run writes a run to the file in hand, or to a new one.
+func (w *writing) run(ctx context.Context, sc *arrow.Schema, r rowsOf) (err error) {
 	if w.file == nil {
-		if w.file, err = w.l.begin(w.tbl, sc, r, w.rows, w.coder); err != nil {
+		w.file, err = w.l.begin(w.tbl, sc, r, w.rows, w.coder)
+	} else {
+		coded, _ := codesOf(w.coder, sc, r)
+		w.file.w.use(coded)
+	}
+	if err != nil {
+		return err
+	}
+	for _, p := range r.pieces {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := w.file.w.write(ctx, &r.blocks[p.block], p.rows); err != nil {
 			return err
 		}
 	}
-	if err := w.file.w.write(ctx, &r.blocks[p.block], p.rows); err != nil {
+	if err := w.file.w.endRun(); err != nil {
 		return err
 	}
 	if w.most > 0 && w.file.size.n >= w.most {
@@ -122,6 +130,9 @@ func (l *Lake) begin(tbl *table.Table, sc *arrow.Schema, r rowsOf, rows int, c *
 		rows = 0
 	}
 	coded, plain := codesOf(c, sc, r)
+	if r.forms != nil && slices.ContainsFunc(coded, func(c *codes) bool { return c != nil }) {
+		rows = min(rows, r.n) // each run becomes a row group, with a filter of its own
+	}
 	props, err := writerProperties(sc, r, rows, plain...)
 	if err != nil {
 		return nil, err
