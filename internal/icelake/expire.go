@@ -56,23 +56,23 @@ func (l *Lake) clean(ctx context.Context, name string, files []string) error {
 	if err != nil {
 		return err
 	}
-	named := map[string]bool{tbl.MetadataLocation(): true}
+	named := map[string]bool{plain(tbl.MetadataLocation()): true}
 	for e := range tbl.Metadata().PreviousFiles() {
-		named[e.MetadataFile] = true
+		named[plain(e.MetadataFile)] = true
 	}
 	manifests, was, err := l.namedManifests(name, tbl)
 	if err != nil {
 		return err
 	}
 	for _, s := range tbl.Metadata().Snapshots() {
-		named[s.ManifestList] = true
+		named[plain(s.ManifestList)] = true
 	}
 	for at := range manifests {
-		named[at] = true
+		named[plain(at)] = true
 	}
 	var loose []string
 	for _, f := range files {
-		if !named[f] {
+		if !named[plain(f)] {
 			loose = append(loose, f)
 		}
 	}
@@ -129,7 +129,7 @@ func (l *Lake) cleanData(name string, tbl *table.Table, loose []string, named ma
 			l.log.Info("skipping an unreadable manifest", "path", at, "error", err)
 		}
 		for _, file := range gone {
-			dropped[file] = true
+			dropped[plain(file)] = true
 		}
 	}
 	s := l.seenOf(name)
@@ -149,7 +149,7 @@ func (l *Lake) cleanData(name string, tbl *table.Table, loose []string, named ma
 		}
 		now[at] = gone
 		for _, file := range gone {
-			dropped[file] = true
+			dropped[plain(file)] = true
 		}
 	}
 	s.gone = now
@@ -161,7 +161,7 @@ func (l *Lake) cleanData(name string, tbl *table.Table, loose []string, named ma
 		return err
 	}
 	for at := range dropped {
-		if live[nameSum(at)] || !strings.HasPrefix(at, tbl.Location()+"/data/") {
+		if live[nameSum(at)] || !strings.HasPrefix(at, plain(tbl.Location())+"/data/") {
 			continue
 		}
 		if err := l.files.Remove(at); err != nil {
@@ -178,7 +178,7 @@ func (l *Lake) liveIn(s *seen, named map[string]iceberg.ManifestFile) (map[uint6
 	for at, m := range named {
 		sums, known := s.live[at]
 		if !known {
-			err := l.eachEntry(m, func(file string) { sums = append(sums, nameSum(file)) })
+			err := l.eachEntry(m, func(file string) { sums = append(sums, nameSum(plain(file))) })
 			if err != nil {
 				return nil, err
 			}

@@ -151,7 +151,7 @@ func (l *Lake) checkPlace(ctx context.Context) error {
 		return err
 	}
 	for name, loc := range at {
-		if !strings.HasPrefix(loc, l.cat.warehouse+"/") {
+		if !strings.HasPrefix(plain(loc), plain(l.cat.warehouse)+"/") {
 			was, _, _ := strings.Cut(loc, "/"+name+"/metadata/")
 			return fault.New(fault.Config, "lake_moved", "table %s was written under %s, the warehouse is %s",
 				name, was, l.cat.warehouse).
