@@ -90,7 +90,8 @@ type AlteredLake interface {
 }
 
 // Accounted compares the rows of a table, of which this is the head, with what the ledger counted (D1), and returns what
-// other engines made of it, if they did: a difference is then theirs, fault.Corrupt lake_altered. No commit may be open.
+// other engines made of it, if they did: a difference is then theirs, fault.Corrupt lake_altered, and so is it if there are
+// as many rows, but others. No commit may be open.
 func Accounted(ctx context.Context, led BookedLedger, tables AlteredLake, table string, head lake.Head) (*lake.Altered, error) {
 	booked, err := led.Booked(ctx, table)
 	if err != nil {
@@ -110,7 +111,7 @@ func Accounted(ctx context.Context, led BookedLedger, tables AlteredLake, table 
 		return nil, fmt.Errorf("looking for what changed table %s: %w", table, err)
 	}
 	switch {
-	case rows == booked:
+	case rows == booked && (altered == nil || altered.Same()):
 		return altered, nil
 	case altered != nil:
 		return altered, altered.Fault(rows, booked)
@@ -132,7 +133,7 @@ func (c *Committer) looked(ctx context.Context, t *kept, head lake.Head) error {
 	}
 	if altered != nil {
 		for _, f := range altered.Made {
-			c.log.Warn("another engine wrote to the table; it has as many rows as before", "table", t.Name, "by", f.String())
+			c.log.Warn("another engine wrote to the table, and left its rows as they were", "table", t.Name, "by", f.String())
 		}
 	}
 	t.base = head.Snapshot

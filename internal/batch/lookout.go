@@ -41,7 +41,7 @@ type Lookout struct {
 	mu   sync.Mutex
 	next time.Time
 	said map[string]string // by table, what was found when it was last at rest
-	of   map[string]int64  // the snapshot of which that was said
+	of   map[string]int64  // the snapshot of which that holds as long as the table is on it
 }
 
 // NewLookout returns a lookout that has looked at nothing.
@@ -79,8 +79,8 @@ func (l *Lookout) Problems(ctx context.Context) []string {
 
 // look asks about a table. What was found of a snapshot holds as long as the table is on it.
 func (l *Lookout) look(ctx context.Context, table string) {
-	if l.said[table] != "" {
-		if head, err := l.tables.Head(ctx, table); err != nil || head.Snapshot == l.of[table] {
+	if of, looked := l.of[table]; looked {
+		if head, err := l.tables.Head(ctx, table); err != nil || head.Snapshot == of {
 			return
 		}
 	}
@@ -88,10 +88,13 @@ func (l *Lookout) look(ctx context.Context, table string) {
 	switch {
 	case err != nil || !c.AtRest:
 		return
-	case c.Wrong == nil:
-		l.said[table] = ""
-	default:
+	case c.Wrong != nil:
 		l.said[table], l.of[table] = c.Wrong.Error(), c.Snapshot
+	case c.Foreign: // what it did is not read again and again
+		l.said[table], l.of[table] = "", c.Snapshot
+	default:
+		l.said[table] = ""
+		delete(l.of, table)
 	}
 }
 
@@ -100,6 +103,7 @@ type Finding struct {
 	AtRest   bool  // else commits came between: nothing is known
 	Wrong    error // fault.Corrupt: it has not the rows that were counted
 	Snapshot int64 // that was looked at
+	Foreign  bool  // another engine made it
 }
 
 // Examine compares a table with the ledger, as Accounted, while others may commit to it.
@@ -123,5 +127,5 @@ func Examine(ctx context.Context, led ExaminedLedger, tables LookoutLake, table 
 	if err != nil {
 		return Finding{}, fmt.Errorf("reading the head of table %s: %w", table, err)
 	}
-	return Finding{AtRest: now.Seq == head.Seq && now.Snapshot == head.Snapshot, Wrong: wrong, Snapshot: head.Snapshot}, nil
+	return Finding{AtRest: now.Seq == head.Seq && now.Snapshot == head.Snapshot, Wrong: wrong, Snapshot: head.Snapshot, Foreign: head.Foreign}, nil
 }

@@ -16,8 +16,10 @@ import (
 // meddled is a lake of which another engine has changed the table pin, until that is undone.
 type meddled struct {
 	*icelakeTables
-	rows int64 // more than there were; 0: as many
-	back bool
+	rows   int64 // more than there were; 0: as many
+	others bool  // but not the same
+	back   bool
+	asked  int // what it has done
 }
 
 type icelakeTables = struct{ Tables }
@@ -35,10 +37,15 @@ func (m *meddled) Altered(ctx context.Context, table string) (*lake.Altered, err
 	if m.back || table != "pin" {
 		return nil, err
 	}
-	return &lake.Altered{
+	m.asked++
+	a := &lake.Altered{
 		Table: table, Seq: h.Seq, Base: h.Snapshot, Now: h.Snapshot + 1, Rows: map[span.Key]int64{{Log: 1, Partition: 1}: m.rows},
 		Made: []lake.Foreign{{Snapshot: h.Snapshot + 1, Operation: "overwrite", Engine: "spark 3.5.7"}},
-	}, err
+	}
+	if m.others {
+		a.Changed = []span.Key{{Log: 1, Partition: 1}}
+	}
+	return a, err
 }
 
 func (m *meddled) Undo(context.Context, *lake.Altered) error {
@@ -95,12 +102,43 @@ func TestAlteredTableStopsTheCommitter(t *testing.T) {
 	b.verify()
 }
 
-// Another engine that leaves as many rows, as a compaction does, stops nobody.
-func TestTableOfAsManyRowsGoesOn(t *testing.T) {
+// Another engine that leaves the rows as they were, as a compaction does, stops nobody, and whoever commits nothing reads what it
+// did once.
+func TestTableOfTheSameRowsGoesOn(t *testing.T) {
 	b := newBench(t, testbed.Local(t.TempDir()), 60)
 	b.settle()
-	c := b.committer("me", b.led, &meddled{icelakeTables: &icelakeTables{b.lake}})
+	m := &meddled{icelakeTables: &icelakeTables{b.lake}}
+	look := NewLookout(b.led, m)
+	for range 3 {
+		if said := look.Problems(t.Context()); len(said) > 0 {
+			t.Errorf("problems: %q", said)
+		}
+		look.next = time.Time{}
+	}
+	if m.asked != 1 {
+		t.Errorf("it was read %d times", m.asked)
+	}
+	c := b.committer("me", b.led, m)
 	if err := c.round(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// D1: another engine that puts other rows in the place of as many stops whoever commits, until that is undone.
+func TestTableOfAsManyOtherRowsStops(t *testing.T) {
+	b := newBench(t, testbed.Local(t.TempDir()), 60)
+	b.settle()
+	m := &meddled{icelakeTables: &icelakeTables{b.lake}, others: true}
+	err := b.committer("me", b.led, m).round(t.Context())
+	if !fault.Is(err, fault.Corrupt) || fault.CodeOf(err) != "lake_altered" || !strings.Contains(err.Error(), "changed are rows of partition 1/1") {
+		t.Errorf("a round: %v", err)
+	}
+	if said := NewLookout(b.led, m).Problems(t.Context()); len(said) != 1 {
+		t.Errorf("problems: %q", said)
+	}
+	if a, err := b.committer("me", b.led, m).Undo(t.Context(), "pin"); err != nil || a == nil {
+		t.Errorf("undone: %+v, %v", a, err)
+	}
+	b.settle()
+	b.verify()
 }

@@ -34,6 +34,7 @@ func TestAnotherEngineChangesRows(t *testing.T) {
 	w.undone("rollback")
 	for _, c := range []struct{ what, arg, says string }{
 		{"delete", "category == 'art'", "missing are "},
+		{"update", "category == 'art'", " rows, but not the same: changed are rows of partition "},
 		{"append", "7", "too many are 7 of partition "},
 	} {
 		s.run()
@@ -49,6 +50,64 @@ func TestAnotherEngineChangesRows(t *testing.T) {
 	w.settled()
 	(&readLake{t: t, folder: filepath.Join(s.dir, "lake"), table: "pin", want: digestOf(s, nil)}).by("pyiceberg")
 	s.stop()
+}
+
+// D1: Apache Spark that deletes a day or writes rows anew through the same catalog stops pinflow, which commits nothing on it;
+// undone, every event is there once. What Spark compacts stops nobody; single rows it cannot change.
+func TestSparkChangesRows(t *testing.T) {
+	sparkSubmit(t)
+	testbed.Everywhere(t, func(t *testing.T, place testbed.Place) {
+		prove.Invariant(t, "D1 L1", append(place.On, prove.EmbeddedLog)...)
+		var env []string
+		if place.S3.Bucket != "" {
+			env = onServers(place)
+			if r := pinflowIn(t, env, "init", "--infra"); r.code != 0 {
+				t.Fatalf("init --infra: %d\n%s", r.code, r.stderr)
+			}
+		}
+		s := startIn(t, env, t.TempDir())
+		w := &meddler{t: t, s: s}
+		changes := []struct{ what, arg, operation, says string }{
+			{"spark", "DELETE FROM {} WHERE _event_time < cast(current_date() AS timestamp)", "delete", "missing are "},
+			{"spark-update", "category = 'art'", "overwrite", " rows, but not the same: changed are rows of partition "},
+		}
+		if env != nil {
+			changes = changes[:1] // Spark reads Parquet in S3 by another library
+		}
+		for _, c := range changes {
+			w.yesterday(50)
+			w.events(300)
+			w.change(c.what, c.arg)
+			w.posting(func() {
+				w.stops("("+c.operation+" by spark 3.", c.says, "pinflow lake undo pin", "Nothing was committed on it")
+			})
+			w.undone(c.operation)
+			s.run()
+			w.settled()
+		}
+		w.change("spark", "CALL pinflow.system.rewrite_manifests('lake.pin')")
+		w.events(300)
+		w.settled()
+		if env == nil {
+			w.change("spark-update", "false") // the same rows in other files
+			w.events(300)
+			w.settled()
+			w.refused("SELECT * FROM {}")
+			w.refused("UPDATE {} SET category = 'other' WHERE category = 'art'")
+			w.refused("CALL pinflow.system.rewrite_data_files(table => 'lake.pin', options => map('rewrite-all', 'true'))")
+		}
+		s.stop()
+		if said := s.tail(); env == nil && !strings.Contains(said, "another engine wrote to the table, and left its rows as they were") {
+			t.Errorf("what Spark did to files is not told:\n%s", said)
+		}
+		if r := pinflowIn(t, env, "lake", "expire", "pin", "--data", s.dir); r.code != 0 { // which leaves what Spark wrote
+			t.Fatalf("lake expire: %d\n%s", r.code, r.stderr)
+		}
+		s.run()
+		w.settled()
+		(&readLake{t: t, env: env, folder: filepath.Join(s.dir, "lake"), table: "pin", want: digestOf(s, nil)}).by("pyiceberg")
+		s.stop()
+	})
 }
 
 // What another engine deleted may stay away: a ledger that is built from the lake counts it as lost.
@@ -199,6 +258,25 @@ func (w *meddler) events(n int64) {
 	w.asked().until(func() bool { return w.asked().rows("pin") >= w.accepted.Load() }, "not all events are in the lake")
 }
 
+// yesterday posts so many events of yesterday, in one request.
+func (w *meddler) yesterday(n int) {
+	w.t.Helper()
+	at := time.Now().UTC().Add(-24 * time.Hour).Format(time.RFC3339)
+	events := make([]string, n)
+	for i := range events {
+		events[i] = fmt.Sprintf(`{"category":"art","event_time":%q}`, at)
+	}
+	resp, err := http.Post(w.s.url()+"/v1/streams/pin/events", "application/json", strings.NewReader("["+strings.Join(events, ",")+"]"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusAccepted {
+		w.t.Fatalf("events of yesterday: %s", resp.Status)
+	}
+	w.accepted.Add(int64(n))
+}
+
 // newest is the snapshot that the table is on.
 func (w *meddler) newest() string {
 	w.t.Helper()
@@ -224,9 +302,22 @@ func (w *meddler) table() tableRow {
 
 func (w *meddler) change(what, arg string) {
 	w.t.Helper()
+	out, err := w.changing(what, arg)
+	if err != nil {
+		w.t.Fatalf("changing the lake: %v\n%s", err, out)
+	}
+	w.t.Logf("%s %s: snapshot %s", what, arg, out)
+}
+
+// changing returns the snapshot that the table is on then, or what was said of it.
+func (w *meddler) changing(what, arg string) (string, error) {
+	w.t.Helper()
 	python := os.Getenv("PINFLOW_PYTHON")
+	if strings.HasPrefix(what, "spark") {
+		python = os.Getenv("PINFLOW_PYSPARK")
+	}
 	if python == "" {
-		w.t.Fatal("PINFLOW_PYTHON is not set: run this with make e2e")
+		w.t.Fatal("PINFLOW_PYTHON or PINFLOW_PYSPARK is not set: run this with make e2e or make soak")
 	}
 	cmd := exec.Command(python, "testdata/change_lake.py", filepath.Join(w.s.dir, "lake"), "pin", what, arg)
 	cmd.Env = append(os.Environ(), w.s.env...)
@@ -234,9 +325,18 @@ func (w *meddler) change(what, arg string) {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		w.t.Fatalf("changing the lake: %v\n%s", err, stderr.String())
+		return stderr.String(), err
 	}
-	w.t.Logf("%s %s: snapshot %s", what, arg, strings.TrimSpace(string(out)))
+	return strings.TrimSpace(string(out)), nil
+}
+
+// refused wants Spark to refuse a statement that reads whole rows, for one of their columns has a name that Iceberg keeps for
+// itself.
+func (w *meddler) refused(sql string) {
+	w.t.Helper()
+	if out, err := w.changing("spark", sql); err == nil || !strings.Contains(out, "reserved for Iceberg metadata columns: [_partition]") {
+		w.t.Errorf("%s: %v\n%s", sql, err, out)
+	}
 }
 
 // stops wants the committing process to end by itself, and to have said so.

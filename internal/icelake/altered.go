@@ -16,7 +16,8 @@ import (
 )
 
 // Altered looks what other engines made of a table since pinflow's newest commit of rows: nil if nothing. It reads where
-// the rows of the files came from that were taken out or brought, or of which rows were deleted.
+// the rows of the files came from that were taken out or brought, or of which rows were deleted; and all of these rows, if
+// there are as many as before and it was no compaction.
 func (l *Lake) Altered(ctx context.Context, name string) (*lake.Altered, error) {
 	tbl, err := l.cat.load(ctx, name)
 	if err != nil {
@@ -31,9 +32,7 @@ func (l *Lake) Altered(ctx context.Context, name string) (*lake.Altered, error) 
 		a.Made = append(a.Made, foreign(at))
 	}
 	slices.Reverse(a.Made)
-	if a.Rows, a.Lacks, a.Brings, err = l.between(ctx, a); err != nil {
-		a.Unread = err
-	}
+	a.Unread = l.compare(ctx, a)
 	return a, ctx.Err()
 }
 
@@ -93,8 +92,44 @@ func foreign(s *table.Snapshot) lake.Foreign {
 	return f
 }
 
-// between compares the rows of two snapshots by the files in which they differ.
-func (l *Lake) between(ctx context.Context, a *lake.Altered) (rows map[span.Key]int64, lacks, brings []string, err error) {
+// side is the files of one of two snapshots in which they differ.
+type side struct {
+	snapshot int64
+	files    []string
+}
+
+// compare compares the rows of two snapshots by the files in which they differ.
+func (l *Lake) compare(ctx context.Context, a *lake.Altered) error {
+	before, after, err := l.between(ctx, a)
+	if err != nil {
+		return err
+	}
+	a.Rows = map[span.Key]int64{}
+	equal := false // of some partition there are as many as before
+	for _, s := range []struct {
+		side
+		by int64
+	}{{before, -1}, {after, 1}} {
+		if len(s.files) == 0 {
+			continue
+		}
+		sel := lake.Selection{Table: a.Table, Snapshot: s.snapshot, Files: s.files}
+		if err := l.origins(ctx, sel, func(k span.Key, _ int64) { a.Rows[k] += s.by }); err != nil {
+			return fmt.Errorf("reading the files that differ: %w", err)
+		}
+	}
+	for _, n := range a.Rows {
+		equal = equal || n == 0
+	}
+	if !equal || a.Replaced() {
+		return nil
+	}
+	a.Changed, err = l.changed(ctx, a, before, after)
+	return err
+}
+
+// between finds the files in which two snapshots differ, or of which another engine has deleted rows.
+func (l *Lake) between(ctx context.Context, a *lake.Altered) (before, after side, err error) {
 	files := func(snapshot int64) (map[string]bool, error) {
 		list, _, err := l.Files(ctx, lake.Selection{Table: a.Table, Snapshot: snapshot})
 		plain := map[string]bool{}
@@ -106,44 +141,30 @@ func (l *Lake) between(ctx context.Context, a *lake.Altered) (rows map[span.Key]
 	was, errWas := files(a.Base)
 	is, errIs := files(a.Now)
 	if err := errors.Join(errWas, errIs); err != nil {
-		return nil, nil, nil, err
+		return before, after, err
 	}
-	var before, after []string
+	before.snapshot, after.snapshot = a.Base, a.Now
 	for at := range was {
 		plain, still := is[at]
 		if !still {
-			lacks = append(lacks, at)
+			a.Lacks = append(a.Lacks, at)
 		}
 		if !still || !plain {
-			before = append(before, at)
+			before.files = append(before.files, at)
 		}
 	}
 	for at, plain := range is {
 		_, had := was[at]
 		if !had {
-			brings = append(brings, at)
+			a.Brings = append(a.Brings, at)
 		}
 		if !had || !plain {
-			after = append(after, at)
+			after.files = append(after.files, at)
 		}
 	}
-	slices.Sort(lacks)
-	slices.Sort(brings)
-	rows = map[span.Key]int64{}
-	for _, side := range []struct {
-		snapshot, by int64
-		files        []string
-	}{{a.Base, -1, before}, {a.Now, 1, after}} {
-		if len(side.files) == 0 {
-			continue
-		}
-		if err := l.origins(ctx, lake.Selection{Table: a.Table, Snapshot: side.snapshot, Files: side.files}, func(k span.Key, _ int64) {
-			rows[k] += side.by
-		}); err != nil {
-			return nil, lacks, brings, fmt.Errorf("reading the files that differ: %w", err)
-		}
-	}
-	return rows, lacks, brings, nil
+	slices.Sort(a.Lacks)
+	slices.Sort(a.Brings)
+	return before, after, nil
 }
 
 // Undo puts a table back on the snapshot that pinflow's newest commit of rows left, from the one that another engine

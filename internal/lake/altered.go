@@ -30,7 +30,28 @@ type Altered struct {
 	Rows   map[span.Key]int64
 	Lacks  []string // data files that are no longer in the table
 	Brings []string // those that came instead
-	Unread error    // why Rows are not known
+	// Changed are the partitions of which it has as many rows as before, but others. Nobody looks for them where all
+	// that was made are replacements, which change no rows by Iceberg's definition.
+	Changed []span.Key
+	Unread  error // why Rows and Changed are not known
+}
+
+// replace is Iceberg's operation of a compaction.
+const replace = "replace"
+
+// Replaced tells that other engines made nothing but replacements, which are the same rows in other files.
+func (a *Altered) Replaced() bool {
+	return !slices.ContainsFunc(a.Made, func(f Foreign) bool { return f.Operation != replace })
+}
+
+// Same tells that the rows are still those that pinflow wrote.
+func (a *Altered) Same() bool {
+	for _, n := range a.Rows {
+		if n != 0 {
+			return false
+		}
+	}
+	return len(a.Changed) == 0 && (a.Unread == nil || a.Replaced())
 }
 
 // String says who did what.
@@ -49,7 +70,7 @@ func (f Foreign) String() string {
 // named is how many partitions, files or snapshots a message names at most.
 const named = 4
 
-// Fault says that the table has not the rows that the ledger counted, because of this. fault.Corrupt lake_altered.
+// Fault says that the table has not the rows that pinflow wrote and the ledger counted, because of this. fault.Corrupt lake_altered.
 func (a *Altered) Fault(rows, booked int64) error {
 	who := "the table was put back on its older snapshot " + fmt.Sprint(a.Now)
 	if len(a.Made) > 0 {
@@ -59,8 +80,12 @@ func (a *Altered) Fault(rows, booked int64) error {
 		}
 		who = list(made)
 	}
-	return fault.New(fault.Corrupt, "lake_altered", "another engine changed the rows of table %s after commit %d (snapshot %d): %s. The table has %d rows, the ledger counted %d: %s. Nothing was committed on it",
-		a.Table, a.Seq, a.Base, who, rows, booked, a.what()).
+	has := fmt.Sprintf("has %d rows, the ledger counted %d", rows, booked)
+	if rows == booked {
+		has = fmt.Sprintf("still has %d rows, but not the same", rows)
+	}
+	return fault.New(fault.Corrupt, "lake_altered", "another engine changed the rows of table %s after commit %d (snapshot %d): %s. The table %s: %s. Nothing was committed on it",
+		a.Table, a.Seq, a.Base, who, has, a.what()).
 		WithAdvice("to have the rows back: pinflow lake undo %s (or roll the table back to snapshot %d with that engine), then start again. If they shall stay as they are: stop pinflow, take the ledger away (an empty database, or no file) and: pinflow lake adopt, which counts what is missing as lost",
 			a.Table, a.Base).
 		WithExit(fault.ExitInvalid)
@@ -83,6 +108,13 @@ func (a *Altered) what() string {
 	}
 	if len(more) > 0 {
 		parts = append(parts, "too many are "+list(more))
+	}
+	if len(a.Changed) > 0 {
+		changed := make([]string, len(a.Changed))
+		for i, k := range a.Changed {
+			changed[i] = k.String()
+		}
+		parts = append(parts, "changed are rows of partition "+list(changed))
 	}
 	if a.Unread != nil {
 		parts = append(parts, fmt.Sprintf("of which partitions could not be read (%v)", a.Unread))

@@ -107,6 +107,14 @@ def extension_file(name: str) -> str:
 
 
 def by_spark(folder: str, name: str, fields: list[str]) -> dict:
+    spark = spark_session(folder)
+    described = {r["col_name"]: r["data_type"] for r in spark.sql(f"DESCRIBE pinflow.lake.{name}").collect()}
+    by = described["Part 0"].removeprefix("days(").removesuffix(")")
+    sql = query(f"pinflow.lake.{name}", by, fields, "CAST({0} AS DATE)")
+    return {"days": [as_day(row, fields) for row in spark.sql(sql).collect()]}
+
+
+def spark_session(folder: str):
     import glob
 
     from pyspark.sql import SparkSession
@@ -118,6 +126,7 @@ def by_spark(folder: str, name: str, fields: list[str]) -> dict:
         .config("spark.ui.enabled", "false")
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.shuffle.partitions", "2")
+        .config("spark.sql.extensions", "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions")
         .config("spark.sql.catalog.pinflow", "org.apache.iceberg.spark.SparkCatalog")
         .config("spark.sql.catalog.pinflow.type", "jdbc")
     )
@@ -138,10 +147,7 @@ def by_spark(folder: str, name: str, fields: list[str]) -> dict:
         builder = builder.config(f"spark.sql.catalog.pinflow.{key}", value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
-    described = {r["col_name"]: r["data_type"] for r in spark.sql(f"DESCRIBE pinflow.lake.{name}").collect()}
-    by = described["Part 0"].removeprefix("days(").removesuffix(")")
-    sql = query(f"pinflow.lake.{name}", by, fields, "CAST({0} AS DATE)")
-    return {"days": [as_day(row, fields) for row in spark.sql(sql).collect()]}
+    return spark
 
 
 def query(table: str, by: str, fields: list[str], day: str) -> str:
