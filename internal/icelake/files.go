@@ -35,7 +35,7 @@ func (l *Lake) Files(ctx context.Context, sel lake.Selection) ([]lake.DataFile, 
 	sc, _, opts := scanOptions(sel, tbl, snap)
 	scan := l.planned(tbl).Scan(opts...)
 	defer scan.Close()
-	tasks, err := scan.PlanFiles(ctx)
+	tasks, err := plan(ctx, scan)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing the files of table %s: %w", sel.Table, err)
 	}

@@ -15,7 +15,9 @@ import (
 
 	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/lake"
+	"github.com/pinflow/pinflow/internal/ledger"
 	"github.com/pinflow/pinflow/internal/span"
+	"github.com/pinflow/pinflow/internal/testbed"
 )
 
 // Another engine may delete rows and leave the files as they are: what it deleted is not read.
@@ -259,4 +261,37 @@ func TestScanOfLogs(t *testing.T) {
 	if want := map[int64]int{1: 10, 2: 10}; err != nil || !maps.Equal(got, want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
+}
+
+// A file may be so large that it is planned in ranges of row groups: its rows are read once all the same, and it is
+// listed once.
+func TestALargeFileIsReadOnce(t *testing.T) {
+	testbed.Everywhere(t, func(t *testing.T, p testbed.Place) {
+		l := placed(t, p)
+		if err := l.EnsureTable(t.Context(), pins()); err != nil {
+			t.Fatal(err)
+		}
+		file := grouped(t, l, rows(0, 500, 1), rows(500, 300, 1), rows(800, 200, 1))
+		done, err := l.Commit(t.Context(), intent(1, []ledger.LakeFile{file}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = l.commit(t.Context(), intent(2, nil), func(_ *table.Table, tx *table.Transaction) error {
+			return tx.SetProperties(iceberg.Properties{table.ReadSplitTargetSizeKey: "1"})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := all(t, l); len(got) != 1000 {
+			t.Errorf("%d rows", len(got))
+		}
+		files, _, err := l.Files(t.Context(), lake.Selection{Table: "pin", Snapshot: done.Snapshot, Columns: []string{"_offset"}})
+		if err != nil || len(files) != 1 || !files[0].Plain {
+			t.Errorf("files %+v, %v", files, err)
+		}
+		found, err := l.Find(t.Context(), "pin", "id-700")
+		if err != nil || len(found.Rows) != 1 || found.Opened != 1 {
+			t.Errorf("found %+v, %v", found, err)
+		}
+	})
 }

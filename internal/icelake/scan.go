@@ -42,7 +42,7 @@ func (l *Lake) Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block
 	sc, columns, opts := scanOptions(sel, tbl, snap)
 	scan := l.planned(tbl).Scan(opts...)
 	defer scan.Close()
-	tasks, err := scan.PlanFiles(ctx)
+	tasks, err := plan(ctx, scan)
 	if err != nil {
 		return 0, fmt.Errorf("scanning table %s: %w", sel.Table, err)
 	}
@@ -71,10 +71,22 @@ func (l *Lake) planned(tbl *table.Table) *table.Table {
 	return table.New(tbl.Identifier(), tbl.Metadata(), tbl.MetadataLocation(), func(context.Context) (iceio.IO, error) { return l.plans, nil }, nil)
 }
 
+// plan lists the data files of a scan, each as a whole: iceberg-go cuts those larger than 128 MiB, which only other
+// engines write, into ranges of row groups, but who reads a file here reads all of it.
+func plan(ctx context.Context, scan *table.Scan) ([]table.FileScanTask, error) {
+	tasks, err := scan.PlanFiles(ctx)
+	for i := range tasks {
+		if tasks[i].Start == 0 {
+			tasks[i].Length = tasks[i].File.FileSizeBytes()
+		}
+	}
+	return slices.DeleteFunc(tasks, func(t table.FileScanTask) bool { return t.Start != 0 }), err
+}
+
 // splitTasks tells files of which every row counts from those of which another engine deleted some.
 func splitTasks(tasks []table.FileScanTask) (plain, other []table.FileScanTask) {
 	for _, t := range tasks {
-		if len(t.DeleteFiles)+len(t.EqualityDeleteFiles)+len(t.DeletionVectorFiles) > 0 || t.Start != 0 || t.File.FileFormat() != iceberg.ParquetFile {
+		if len(t.DeleteFiles)+len(t.EqualityDeleteFiles)+len(t.DeletionVectorFiles) > 0 || t.File.FileFormat() != iceberg.ParquetFile {
 			other = append(other, t)
 		} else {
 			plain = append(plain, t)
