@@ -193,7 +193,8 @@ func (c *cli) lakeMaintain(kind, use, short string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short,
 		Long: short + `, in every table or the one named. The process that commits to the lake does so by itself; this
-is for when none runs, and is refused (exit code 4) while one does.`,
+is for when none runs, and is refused (exit code 4) while one does. What a killed process held comes free within 15 s, for which
+it waits.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			table := ""

@@ -449,7 +449,7 @@ func (s *Stores) committer(what string, cfg batch.CommitterConfig) (*batch.Commi
 	if err != nil {
 		return nil, fmt.Errorf("naming this process: %w", err)
 	}
-	cfg.Owner = fmt.Sprintf("%s:%s:%d", what, host, os.Getpid())
+	cfg.Owner, cfg.LeaseWait = fmt.Sprintf("%s:%s:%d", what, host, os.Getpid()), batch.LeaseWait
 	return batch.NewCommitter(cfg, s.log, batch.NewMetrics(prometheus.NewRegistry()), s.ledger, s.lake)
 }
 

@@ -170,7 +170,7 @@ func (m *importer) file(ctx context.Context, f *rowfile.File) (out ImportedFile,
 	}
 	if at := l.Closing[span.Key{Log: l.ID}]; at < f.Rows {
 		return out, false, fault.New(fault.Config, "import_abandoned", "its import was abandoned after %d of %d rows", at, f.Rows).
-			WithAdvice("those rows stay: import the rows after them as a file of their own")
+			WithAdvice("those rows stay: import the rows after them as a file of their own").WithExit(fault.ExitConflict)
 	}
 	counts, err := m.counts(ctx)
 	out.State, out.Counts = Known, counts[span.Key{Log: l.ID}]

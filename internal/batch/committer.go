@@ -24,6 +24,7 @@ type CommitterConfig struct {
 	Abandoned   time.Duration  // age at which an open write is given up; 0: 10 min
 	DrainBudget time.Duration  // for the last commits; 0: 10 s
 	OrphanAge   time.Duration  // at which a data file that nobody knows is deleted; 0: 3 days
+	LeaseWait   time.Duration  // for which a command waits for a table that another process holds, which may have been killed; 0: it does not
 	Shape       lake.Shape     // of tables; zero: small files of a day are merged by eights up to 16 MiB
 	// GiveWay says why merging files has to wait now, "" if it has not to. nil: never.
 	GiveWay func(ctx context.Context) string
@@ -73,6 +74,9 @@ type Tables interface {
 const (
 	leaseTTL   = 15 * time.Second
 	leaseRenew = 5 * time.Second
+	// LeaseWait is as long as a process that was killed may still hold a table.
+	LeaseWait = leaseTTL + time.Second
+	leaseAsk  = 250 * time.Millisecond
 	// leaseMargin is left between the last step under a lease and its end.
 	leaseMargin = 3 * time.Second
 	// maxFiles is how many files one commit takes at most, but always whole stages.

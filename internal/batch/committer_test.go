@@ -273,6 +273,15 @@ func maintainByHand(t *testing.T, p testbed.Place) {
 	if err := b.led.Release(t.Context(), busy); err != nil {
 		t.Fatal(err)
 	}
+	// Of a process that was killed, the lease runs out.
+	if _, err := b.led.Acquire(t.Context(), "lake:pin", "killed", 300*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	c := b.committer("hand", b.led, b.lake)
+	c.cfg.LeaseWait = time.Minute
+	if _, err := c.Maintain(t.Context(), lake.Compact, "pin"); err != nil {
+		t.Errorf("after a process that was killed: %v", err)
+	}
 	for range 2 { // the second finds nothing to do
 		for _, kind := range []string{lake.Compact, lake.Expire} {
 			done, err := b.committer("hand", b.led, b.lake).Maintain(t.Context(), kind, "")

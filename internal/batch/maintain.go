@@ -3,6 +3,7 @@ package batch
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/lake"
@@ -93,12 +94,26 @@ func (c *Committer) maintain(ctx context.Context, kind string, t *kept) (*Mainta
 	return m, err
 }
 
-// must holds the table's lease or says who does.
+// must holds the table's lease or says who does. What a killed process held comes free by itself: as long as that may take, it
+// waits.
 func (c *Committer) must(ctx context.Context, table string) (ledger.Lease, error) {
-	lease, ok, err := c.hold(ctx, "lake:"+table)
-	if err == nil && !ok {
-		err = fault.New(fault.Lost, "lease_held", "another process commits to table %s, and keeps it in shape by itself", table).
-			WithAdvice("stop it first, or leave it to it").WithExit(fault.ExitConflict)
+	until := c.now().Add(c.cfg.LeaseWait)
+	for said := false; ; said = true {
+		lease, ok, err := c.hold(ctx, "lake:"+table)
+		if err != nil || ok {
+			return lease, err
+		}
+		if !c.now().Before(until) {
+			return lease, fault.New(fault.Lost, "lease_held", "another process commits to table %s, and keeps it in shape by itself", table).
+				WithAdvice("stop it first, or leave it to it").WithExit(fault.ExitConflict)
+		}
+		if !said {
+			c.log.Info("another process holds the table; if it was killed, the table comes free by itself", "table", table, "waiting_until", until.UTC().Format(time.TimeOnly))
+		}
+		select {
+		case <-ctx.Done():
+			return lease, context.Cause(ctx)
+		case <-time.After(leaseAsk):
+		}
 	}
-	return lease, err
 }

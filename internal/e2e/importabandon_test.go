@@ -64,7 +64,7 @@ func TestImportThatCannotGoOn(t *testing.T) {
 	if err := os.WriteFile(file, original, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, 3, []string{fmt.Sprintf("its import was abandoned after %d of ", got[0].Rows)}, "import", "pin", "--data", s.dir, file)
+	refused(t, 4, []string{fmt.Sprintf("its import was abandoned after %d of ", got[0].Rows)}, "import", "pin", "--data", s.dir, file)
 	s.stop()
 }
 

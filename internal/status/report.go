@@ -251,7 +251,7 @@ func (f *facts) stream(in *ledger.Stream) Stream {
 		s.Schema = in.Schemas[n-1].Version
 	}
 	if to := f.completeTo[in.Name]; !to.IsZero() {
-		lag := f.at.Sub(to).Seconds()
+		lag := max(0, f.at.Sub(to).Seconds()) // the mark may be of a clock that is ahead
 		s.CompleteTo, s.LagSeconds = &to, &lag
 	}
 	if m, ok := f.status.NewestMarks[in.Name]; ok || f.missing[in.Name] != "" {

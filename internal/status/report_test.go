@@ -23,6 +23,7 @@ type source struct {
 	audits   map[int64]ledger.AuditSum
 	logs     []ledger.Log // beside them
 	leases   []ledger.LeaseInfo
+	ahead    time.Duration // of the clock of those who note marks
 }
 
 var (
@@ -72,7 +73,7 @@ func (s *source) CompleteTo(_ context.Context, stream string, _ ledger.Unit) (ti
 	if stream == "geo" {
 		return time.Time{}, nil
 	}
-	return now.Add(-time.Second), nil
+	return now.Add(s.ahead - time.Second), nil
 }
 
 func ends(_ context.Context, l ledger.Log) (map[int32]int64, error) {
@@ -86,6 +87,15 @@ func report(t *testing.T, s *source, e Ends, missing map[string]string) *Report 
 		t.Fatal(err)
 	}
 	return r
+}
+
+// A host whose clock is ahead notes marks of a time to come: that is no negative lag.
+func TestLagIsNeverNegative(t *testing.T) {
+	s := newSource()
+	s.ahead = time.Hour
+	if pin := report(t, s, ends, nil).Streams[1]; pin.LagSeconds == nil || *pin.LagSeconds != 0 {
+		t.Errorf("%+v", pin)
+	}
 }
 
 func TestD1Conservation(t *testing.T) {
