@@ -178,9 +178,13 @@ func (s *scanner) repeated(i int) bool {
 	if len(s.members) > fewMembers {
 		return s.lastUnknown()[string(s.keyOf(m))] != i
 	}
-	s.other = append(s.other[:0], s.keyOf(m)...)
+	key := s.b[m.keyFrom+1 : m.keyTo-1]
+	if m.keyEscaped {
+		s.other = append(s.other[:0], s.keyOf(m)...)
+		key = s.other
+	}
 	for k := i + 1; k < len(s.members); k++ {
-		if o := &s.members[k]; o.id < 0 && bytes.Equal(s.other, s.keyOf(o)) {
+		if o := &s.members[k]; o.id < 0 && bytes.Equal(key, s.keyOf(o)) {
 			return true
 		}
 	}

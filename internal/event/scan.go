@@ -52,15 +52,24 @@ type found struct {
 
 const unknownMember = -1
 
+// So many unknown members have numbers, and names of so many bytes.
+const (
+	manyOthers = 32
+	longOther  = 64
+)
+
 // scanner reads one JSON object, strictly by RFC 8259 and UTF-8, in one pass. What follows which member
 // is remembered from event to event, because producers keep their order: most keys are found by one comparison.
+// For that, some members that no schema knows have numbers, too, beyond those of the schema.
 type scanner struct {
 	schema  *Schema
 	members []found
-	slots   []int32 // by member id: 1 + index into members of its last occurrence; 0: absent
-	next    []int32 // by 1 + member id: the member that came after it last time
-	key     []byte  // an unescaped key
-	other   []byte  // a key to compare with
+	slots   []int32  // by member id: 1 + index into members of its last occurrence; 0: absent
+	next    []int32  // by 1 + member id or number: the member that came after it last time
+	others  []string // unknown names as they are written, by number
+	numbers map[string]int32
+	key     []byte // an unescaped key
+	other   []byte // a key to compare with
 
 	last      map[string]int // see lastUnknown
 	lastKnown bool
@@ -73,7 +82,7 @@ type scanner struct {
 
 func newScanner(s *Schema) scanner {
 	return scanner{
-		schema: s, slots: make([]int32, len(s.members)), next: make([]int32, len(s.members)+1),
+		schema: s, slots: make([]int32, len(s.members)), next: make([]int32, len(s.members)+1+manyOthers),
 	}
 }
 
@@ -139,7 +148,7 @@ func (s *scanner) object(i int) int {
 		s.members = append(s.members, found{})
 		m := &s.members[len(s.members)-1]
 		m.keyFrom = int32(i)
-		if i = s.name(i, previous, m); i < 0 {
+		if i, previous = s.name(i, previous, m); i < 0 {
 			return i
 		}
 		m.keyTo = int32(i)
@@ -152,7 +161,6 @@ func (s *scanner) object(i int) int {
 		if m.id >= 0 {
 			s.slots[m.id] = int32(len(s.members))
 		}
-		previous = m.id
 		i = skipSpace(b, i)
 		if i >= len(b) {
 			return s.failed(i, "")
@@ -168,20 +176,25 @@ func (s *scanner) object(i int) int {
 	}
 }
 
-// name reads the key whose quote is at i and says which member it is.
-func (s *scanner) name(i int, previous int32, m *found) int {
+// name reads the key whose quote is at i, says which member it is, and by what number that is remembered.
+func (s *scanner) name(i int, previous int32, m *found) (end int, number int32) {
 	b := s.b
-	guess := s.next[previous+1]
-	if int(guess) < len(s.schema.members) {
+	guess, known := s.next[previous+1], int32(len(s.schema.members))
+	if guess < known {
 		if q := s.schema.members[guess].quoted; q != "" && len(b)-i >= len(q) && string(b[i:i+len(q)]) == q {
 			m.id = guess
-			return i + len(q)
+			return i + len(q), guess
+		}
+	} else if o := int(guess - known); o < len(s.others) {
+		if q := s.others[o]; len(b)-i >= len(q) && string(b[i:i+len(q)]) == q {
+			m.id = unknownMember
+			return i + len(q), guess
 		}
 	}
 	end, flags := s.text(i)
 	m.id = unknownMember
 	if end < 0 {
-		return end
+		return end, unknownMember
 	}
 	key := b[i+1 : end-1]
 	if flags&flagEscaped != 0 {
@@ -192,8 +205,32 @@ func (s *scanner) name(i int, previous int32, m *found) int {
 	if id, known := s.schema.memberIDs[string(key)]; known {
 		s.next[previous+1] = id
 		m.id = id
+		return end, id
 	}
-	return end
+	if number = s.numberOf(b[i:end], m.keyEscaped); number != unknownMember {
+		s.next[previous+1] = number
+	}
+	return end, number
+}
+
+// numberOf is the number of an unknown name as it is written, quotes included; unknownMember: it gets none.
+func (s *scanner) numberOf(quoted []byte, escaped bool) int32 {
+	if escaped || len(quoted) > longOther {
+		return unknownMember
+	}
+	if n, ok := s.numbers[string(quoted)]; ok {
+		return n
+	}
+	if len(s.others) == manyOthers {
+		return unknownMember
+	}
+	if s.numbers == nil {
+		s.numbers = make(map[string]int32, manyOthers)
+	}
+	n := int32(len(s.schema.members) + len(s.others))
+	s.others = append(s.others, string(quoted))
+	s.numbers[string(quoted)] = n
+	return n
 }
 
 // value reads the value at i, a member's of the event.
