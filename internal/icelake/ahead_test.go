@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sync/semaphore"
 	"pgregory.net/rapid"
 
-	"github.com/pinflow/pinflow/internal/event"
 	"github.com/pinflow/pinflow/internal/fault"
 	"github.com/pinflow/pinflow/internal/lake"
 	"github.com/pinflow/pinflow/internal/ledger"
@@ -346,7 +345,7 @@ func TestRoomIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		reader := l.newFileReader(lake.Selection{Table: "pin"}, nil, tbl.Schema(), event.ColumnEventTime)
+		reader := l.newFileReader(lake.Selection{Table: "pin"}, nil, tbl.Schema(), nil)
 		columns, of, _ := reader.leaves(f)
 		parts, err := reader.parts(f, layout{columns: columns, of: of})
 		if err != nil || len(parts) != 8 {

@@ -183,7 +183,7 @@ var errEnough = errors.New("enough")
 func (l *Lake) eachBlock(ctx context.Context, tbl *table.Table, scan *table.Scan, tasks []table.FileScanTask, fn func(*lake.Block) error) error {
 	for i := range tasks {
 		plain, other := splitTasks(tasks[i : i+1])
-		r := l.newFileReader(lake.Selection{}, nil, tbl.Schema(), "")
+		r := l.newFileReader(lake.Selection{}, nil, tbl.Schema(), nil)
 		r.most = compactRows
 		err := r.read(ctx, plain, fn)
 		if other = append(other, r.foreign...); err == nil && len(other) > 0 {

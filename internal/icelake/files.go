@@ -2,7 +2,6 @@ package icelake
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -35,12 +34,11 @@ func (l *Lake) Files(ctx context.Context, sel lake.Selection) ([]lake.DataFile, 
 	sc, _, opts := scanOptions(sel, tbl, snap)
 	scan := l.planned(tbl).Scan(opts...)
 	defer scan.Close()
-	tasks, err := plan(ctx, scan)
+	plain, other, err := l.plan(ctx, tbl, snap, scan, conditions(sel, partitionColumn(tbl)))
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing the files of table %s: %w", sel.Table, err)
 	}
-	plain, other := splitTasks(tasks)
-	files := make([]lake.DataFile, 0, len(tasks))
+	files := make([]lake.DataFile, 0, len(plain)+len(other))
 	for i, t := range slices.Concat(plain, other) {
 		files = append(files, lake.DataFile{
 			At: t.File.FilePath(), Rows: t.File.Count(), Bytes: t.File.FileSizeBytes(), Plain: i < len(plain),
@@ -70,11 +68,11 @@ func within(sc *iceberg.Schema, t table.FileScanTask, name string) lake.Within {
 	if !ok {
 		return out
 	}
-	if v := t.File.LowerBoundValues()[f.ID]; len(v) == 8 {
-		out.Least = int64(binary.LittleEndian.Uint64(v))
+	if v, ok := bound(t.File.LowerBoundValues()[f.ID]); ok {
+		out.Least = v
 	}
-	if v := t.File.UpperBoundValues()[f.ID]; len(v) == 8 {
-		out.Most = int64(binary.LittleEndian.Uint64(v))
+	if v, ok := bound(t.File.UpperBoundValues()[f.ID]); ok {
+		out.Most = v
 	}
 	return out
 }

@@ -49,7 +49,7 @@ func (l *Lake) Find(ctx context.Context, name, id string) (*lake.Found, error) {
 	scan := l.planned(tbl).Scan(table.WithMaxConcurrency(1), table.WithArrowBatchSize(scanRows),
 		table.WithRowFilter(iceberg.EqualTo(iceberg.Reference(event.ColumnEventID), id)))
 	defer scan.Close()
-	tasks, err := plan(ctx, scan)
+	tasks, err := icebergPlan(ctx, scan)
 	if err != nil {
 		return nil, fmt.Errorf("planning the search for an event in table %s: %w", name, err)
 	}

@@ -133,7 +133,7 @@ func classes(all []holding) map[class][]small {
 func (l *Lake) tasks(ctx context.Context, scan *table.Scan, all []holding, wanted map[string]bool, time int) ([]table.FileScanTask, error) {
 	var tasks []table.FileScanTask
 	if slices.ContainsFunc(all, func(h holding) bool { return h.ManifestContent() != iceberg.ManifestContentData }) {
-		planned, err := plan(ctx, scan)
+		planned, err := icebergPlan(ctx, scan)
 		if err != nil {
 			return nil, err
 		}

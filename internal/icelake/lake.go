@@ -23,12 +23,13 @@ type Config struct {
 // Lake is the warehouse and its catalog. Its methods may be called from many goroutines; commits to
 // one table must come one after the other (the catalog refuses others).
 type Lake struct {
-	cat   *catalog
-	files storage
-	plans storage // files as planning a scan sees them
-	far   *far    // how data files in a bucket are read; nil: they are on a disk
-	log   *slog.Logger
-	close func()
+	cat    *catalog
+	files  storage
+	plans  storage // files as planning a scan sees them
+	listed *listings
+	far    *far // how data files in a bucket are read; nil: they are on a disk
+	log    *slog.Logger
+	close  func()
 
 	manifestBytes int64 // up to which manifests are merged
 
@@ -82,7 +83,7 @@ func open(ctx context.Context, cfg Config, os fileSystem) (*Lake, error) {
 				WithAdvice("make %s writable or set lake.warehouse to another folder", dir)
 		}
 	}
-	l := &Lake{log: cfg.Log, files: w.files, plans: w.plans, far: w.far, close: w.close, manifestBytes: manifestBytes, seen: map[string]*seen{}}
+	l := &Lake{log: cfg.Log, files: w.files, plans: w.plans, listed: newListings(), far: w.far, close: w.close, manifestBytes: manifestBytes, seen: map[string]*seen{}}
 	if l.cat, err = openCatalog(ctx, at, l.files, w.uri); err != nil {
 		return nil, errors.Join(err, w.closed())
 	}

@@ -70,7 +70,7 @@ const blocksInHand = scanFiles + 1
 const spareBytes = 8 << 20
 
 // newFileReader prepares the columns asked for (nil: all) and the conditions.
-func (l *Lake) newFileReader(sel lake.Selection, names []string, sc *iceberg.Schema, by string) *fileReader {
+func (l *Lake) newFileReader(sel lake.Selection, names []string, sc *iceberg.Schema, asks []condition) *fileReader {
 	r := &fileReader{lake: l, most: scanRows, blocks: make(chan *filled), free: make(chan *filled, blocksInHand), turns: make(chan struct{}, scanFiles)}
 	for range blocksInHand {
 		b, ok := l.spare.Get().(*filled)
@@ -88,19 +88,8 @@ func (l *Lake) newFileReader(sel lake.Selection, names []string, sc *iceberg.Sch
 		r.find(sc, name)
 	}
 	r.wanted = len(r.columns)
-	condition := func(name string, from, to int64) {
-		r.asks = append(r.asks, ask{r.find(sc, name), from, to})
-	}
-	for _, c := range timesOf(sel, by) {
-		condition(c.column, c.from, c.to)
-	}
-	if sel.Logs != (lake.Within{}) {
-		condition(event.ColumnLog, sel.Logs.Least, sel.Logs.Most+1)
-	}
-	if sel.ToOffset != 0 {
-		condition(event.ColumnLog, int64(sel.Key.Log), int64(sel.Key.Log)+1)
-		condition(event.ColumnPartition, int64(sel.Key.Partition), int64(sel.Key.Partition)+1)
-		condition(event.ColumnOffset, sel.FromOffset, sel.ToOffset)
+	for _, a := range asks {
+		r.asks = append(r.asks, ask{r.find(sc, a.column), a.from, a.to})
 	}
 	r.wholly(sel, sc)
 	return r

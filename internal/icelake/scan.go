@@ -42,7 +42,8 @@ func (l *Lake) Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block
 	sc, columns, opts := scanOptions(sel, tbl, snap)
 	scan := l.planned(tbl).Scan(opts...)
 	defer scan.Close()
-	tasks, err := plan(ctx, scan)
+	asks := conditions(sel, partitionColumn(tbl))
+	plain, other, err := l.plan(ctx, tbl, snap, scan, asks)
 	if err != nil {
 		return 0, fmt.Errorf("scanning table %s: %w", sel.Table, err)
 	}
@@ -51,10 +52,10 @@ func (l *Lake) Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block
 		for _, at := range sel.Files {
 			wanted[at] = true
 		}
-		tasks = slices.DeleteFunc(tasks, func(t table.FileScanTask) bool { return !wanted[t.File.FilePath()] })
+		unwanted := func(t table.FileScanTask) bool { return !wanted[t.File.FilePath()] }
+		plain, other = slices.DeleteFunc(plain, unwanted), slices.DeleteFunc(other, unwanted)
 	}
-	plain, other := splitTasks(tasks)
-	r := l.newFileReader(sel, columns, sc, partitionColumn(tbl))
+	r := l.newFileReader(sel, columns, sc, asks)
 	if err := r.read(ctx, plain, fn); err != nil {
 		return 0, fmt.Errorf("scanning table %s: %w", sel.Table, err)
 	}
@@ -71,9 +72,9 @@ func (l *Lake) planned(tbl *table.Table) *table.Table {
 	return table.New(tbl.Identifier(), tbl.Metadata(), tbl.MetadataLocation(), func(context.Context) (iceio.IO, error) { return l.plans, nil }, nil)
 }
 
-// plan lists the data files of a scan, each as a whole: iceberg-go cuts those larger than 128 MiB, which only other
+// icebergPlan lists the data files of a scan, each as a whole: iceberg-go cuts those larger than 128 MiB, which only other
 // engines write, into ranges of row groups, but who reads a file here reads all of it.
-func plan(ctx context.Context, scan *table.Scan) ([]table.FileScanTask, error) {
+func icebergPlan(ctx context.Context, scan *table.Scan) ([]table.FileScanTask, error) {
 	tasks, err := scan.PlanFiles(ctx)
 	for i := range tasks {
 		if tasks[i].Start == 0 {
@@ -138,54 +139,55 @@ func scanOptions(sel lake.Selection, tbl *table.Table, snap *table.Snapshot) (sc
 		}
 		opts = append(opts, table.WithSelectedFields(read...))
 	}
-	if filter := rowFilter(sel, partitionColumn(tbl)); filter != nil {
+	if filter := rowFilter(conditions(sel, partitionColumn(tbl))); filter != nil {
 		opts = append(opts, table.WithRowFilter(filter))
 	}
 	return sc, have, opts
 }
 
-// rowFilter is the selection's condition on rows, nil for all. Files and row groups are left out by it.
-func rowFilter(sel lake.Selection, by string) iceberg.BooleanExpression {
+// rowFilter says conditions to iceberg-go, nil if there are none. Files and row groups are left out by it.
+func rowFilter(asks []condition) iceberg.BooleanExpression {
 	var all []iceberg.BooleanExpression
-	for _, r := range timesOf(sel, by) {
-		ref := iceberg.Reference(r.column)
-		all = append(all, iceberg.GreaterThanEqual(ref, iceberg.Timestamp(r.from)), iceberg.LessThan(ref, iceberg.Timestamp(r.to)))
+	for _, a := range asks {
+		ref := iceberg.Reference(a.column)
+		if a.time {
+			all = append(all, iceberg.GreaterThanEqual(ref, iceberg.Timestamp(a.from)), iceberg.LessThan(ref, iceberg.Timestamp(a.to)))
+		} else {
+			all = append(all, iceberg.GreaterThanEqual(ref, a.from), iceberg.LessThan(ref, a.to))
+		}
 	}
-	if sel.Logs != (lake.Within{}) {
-		log := iceberg.Reference(event.ColumnLog)
-		all = append(all, iceberg.GreaterThanEqual(log, sel.Logs.Least), iceberg.LessThanEqual(log, sel.Logs.Most))
-	}
-	if sel.ToOffset != 0 {
-		at := iceberg.Reference(event.ColumnOffset)
-		all = append(all, iceberg.EqualTo(iceberg.Reference(event.ColumnLog), int64(sel.Key.Log)),
-			iceberg.EqualTo(iceberg.Reference(event.ColumnPartition), int64(sel.Key.Partition)),
-			iceberg.GreaterThanEqual(at, sel.FromOffset), iceberg.LessThan(at, sel.ToOffset))
-	}
-	switch len(all) {
-	case 0:
+	if len(all) == 0 {
 		return nil
-	case 1:
-		return all[0]
 	}
 	return iceberg.NewAnd(all[0], all[1], all[2:]...)
 }
 
-// times is a condition on a column of times: [from, to), microseconds.
-type times struct {
+// condition asks for rows by a column of longs or times: [from, to), microseconds.
+type condition struct {
 	column   string
 	from, to int64
+	time     bool
 }
 
-// timesOf are a selection's conditions on times; by is the table's partition column.
-func timesOf(sel lake.Selection, by string) (out []times) {
-	for _, r := range []times{{by, sel.From, sel.To}, {event.ColumnReceivedAt, sel.ReceivedFrom, sel.ReceivedTo}} {
-		if r.from == 0 && r.to == 0 {
+// conditions are those of a selection; by is the table's partition column.
+func conditions(sel lake.Selection, by string) (out []condition) {
+	for _, c := range []condition{{by, sel.From, sel.To, true}, {event.ColumnReceivedAt, sel.ReceivedFrom, sel.ReceivedTo, true}} {
+		if c.from == 0 && c.to == 0 {
 			continue
 		}
-		if r.to == 0 {
-			r.to = math.MaxInt64
+		if c.to == 0 {
+			c.to = math.MaxInt64
 		}
-		out = append(out, r)
+		out = append(out, c)
+	}
+	long := func(column string, from, to int64) { out = append(out, condition{column, from, to, false}) }
+	if sel.Logs != (lake.Within{}) {
+		long(event.ColumnLog, sel.Logs.Least, sel.Logs.Most+1)
+	}
+	if sel.ToOffset != 0 {
+		long(event.ColumnLog, int64(sel.Key.Log), int64(sel.Key.Log)+1)
+		long(event.ColumnPartition, int64(sel.Key.Partition), int64(sel.Key.Partition)+1)
+		long(event.ColumnOffset, sel.FromOffset, sel.ToOffset)
 	}
 	return out
 }
