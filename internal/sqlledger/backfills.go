@@ -223,6 +223,15 @@ func (x *tx) sealEmpty(ctx context.Context, owner string, now int64) error {
 
 // Finish implements ledger.Backfills.
 func (d *DB) Finish(ctx context.Context, id int64) (bool, error) {
+	// Asked after every day, of which most are not the last: nobody need count all the others for that.
+	left := false
+	err := d.read(ctx, func(x *tx) (err error) {
+		left, err = x.one(ctx, []any{new(int64)}, "SELECT id FROM backfill_tasks WHERE backfill_id = ? AND state IN ('queued', 'running') LIMIT 1", id)
+		return err
+	})
+	if err != nil || left {
+		return false, err
+	}
 	all, err := d.Backfills(ctx, id)
 	if err != nil {
 		return false, err

@@ -80,27 +80,42 @@ func (d *DB) leaseTask(ctx context.Context, holder string, ttl time.Duration, en
 	return t, again, err
 }
 
+// nextTask is the newest day that may be had, of those that nobody has and of those whose holder is gone: two
+// questions, as each finds its answer in an index at once.
 func (x *tx) nextTask(ctx context.Context, holder string, engines []string, now int64) (*ledger.TaskLease, error) {
-	var t *ledger.TaskLease
-	args, of := []any{now, now, holder}, ""
+	var of string
+	var last []any
 	if len(engines) > 0 {
 		of = " AND b.engine IN (?" + strings.Repeat(", ?", len(engines)-1) + ")"
 		for _, e := range engines {
-			args = append(args, e)
+			last = append(last, e)
 		}
 	}
-	err := x.each(ctx, func(r *sql.Rows) error {
-		var l ledger.TaskLease
-		var log sql.NullInt64
-		task, err := scanTask(r, &l.Version, &l.View, &l.Stream, &l.Engine, &log)
-		l.Task, l.Log = task, logOf(log)
-		t = &l
-		return err
-	}, "SELECT "+taskColumns+`, b.version, v.name, v.stream, b.engine, b.log_id FROM backfill_tasks t
-	    JOIN backfills b ON b.id = t.backfill_id JOIN view_versions vv ON vv.id = b.version JOIN views v ON v.name = vv.view_name
-	    WHERE b.state = 'running' AND (t.state = 'queued' AND coalesce(t.not_before, 0) <= ? OR t.state = 'running' AND (t.expires <= ? OR t.holder = ?))`+of+`
-	    ORDER BY t.day DESC, t.id LIMIT 1`, args...)
-	return t, err
+	var t *ledger.TaskLease
+	for _, may := range []struct {
+		be   string
+		args []any
+	}{
+		{"t.state = 'queued' AND coalesce(t.not_before, 0) <= ?", []any{now}},
+		{"t.state = 'running' AND (t.expires <= ? OR t.holder = ?)", []any{now, holder}},
+	} {
+		err := x.each(ctx, func(r *sql.Rows) error {
+			var l ledger.TaskLease
+			var log sql.NullInt64
+			task, err := scanTask(r, &l.Version, &l.View, &l.Stream, &l.Engine, &log)
+			l.Task, l.Log = task, logOf(log)
+			if t == nil || l.Day > t.Day || l.Day == t.Day && l.ID < t.ID {
+				t = &l
+			}
+			return err
+		}, "SELECT "+taskColumns+`, b.version, v.name, v.stream, b.engine, b.log_id FROM backfill_tasks t
+		    JOIN backfills b ON b.id = t.backfill_id JOIN view_versions vv ON vv.id = b.version JOIN views v ON v.name = vv.view_name
+		    WHERE b.state = 'running' AND `+may.be+of+` ORDER BY t.day DESC, t.id LIMIT 1`, append(may.args, last...)...)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
 }
 
 // RenewTask implements ledger.Tasks.
