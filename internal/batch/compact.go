@@ -41,7 +41,7 @@ func newRewriter(tables Tables, shape lake.Shape, giveWay func(context.Context) 
 }
 
 // patience is how many times as many new files it takes for a rewrite while the reader is behind. Merging takes
-// a fourth of the processor and a good part of the memory that catching up wants, and what is merged late is
+// a good part of the processor and of the memory that catching up wants, and what is merged late is
 // merged once, by many files. It does not wait for ever: a reader that never catches up must not fill the
 // table with small files.
 const patience = 8
