@@ -308,6 +308,11 @@ func (a *adopter) adopt(ctx context.Context) (err error) {
 	if err := a.withdraw(ctx, lk); err != nil {
 		return err
 	}
+	for _, t := range a.done.Tables {
+		if err := lk.Accept(ctx, t.Table); err != nil {
+			return err
+		}
+	}
 	if a.done.Fresh { // whatever was accepted is in the log
 		return applyStreams(ctx, a.p, &ledger.Snapshot{}, led)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
 
 	"github.com/pinflow/pinflow/internal/fault"
@@ -23,12 +24,13 @@ func (l *Lake) Altered(ctx context.Context, name string) (*lake.Altered, error) 
 	if err != nil {
 		return nil, err
 	}
-	ours, now := newestOfOurs(tbl), tbl.CurrentSnapshot()
-	if ours == nil || now == nil || now.SnapshotID == ours.SnapshotID {
+	base, seq := baseOf(tbl)
+	now := tbl.CurrentSnapshot()
+	if base == nil || now == nil || now.SnapshotID == base.SnapshotID {
 		return nil, nil
 	}
-	a := &lake.Altered{Table: name, Base: ours.SnapshotID, Now: now.SnapshotID, Seq: seqOf(ours)}
-	for at := now; at != nil && seqOf(at) == 0; at = parent(tbl, at) {
+	a := &lake.Altered{Table: name, Base: base.SnapshotID, Now: now.SnapshotID, Seq: seq}
+	for at := now; at != nil && seqOf(at) == 0 && at.SnapshotID != base.SnapshotID; at = parent(tbl, at) {
 		a.Made = append(a.Made, foreign(at))
 	}
 	slices.Reverse(a.Made)
@@ -44,14 +46,40 @@ func seqOf(s *table.Snapshot) int64 {
 	return s.Summary.Properties.GetInt64(propSeq, 0)
 }
 
-func newestOfOurs(tbl *table.Table) *table.Snapshot {
-	var newest *table.Snapshot
+// baseOf is the snapshot by which rows are judged, the newest that pinflow made or accepted (nil: none), and the number of
+// its newest commit of rows.
+func baseOf(tbl *table.Table) (base *table.Snapshot, seq int64) {
 	for _, s := range tbl.Metadata().Snapshots() {
-		if n := seqOf(&s); n > 0 && (newest == nil || n > seqOf(newest)) {
-			newest = &s
+		if n := seqOf(&s); n > seq {
+			base, seq = &s, n
 		}
 	}
-	return newest
+	var snapshot, then int64
+	if _, err := fmt.Sscanf(tbl.Properties()[propAccepted], "%d@%d", &snapshot, &then); err != nil || seq > then {
+		return base, seq // nothing was accepted, or a commit came after
+	}
+	if accepted := tbl.SnapshotByID(snapshot); accepted != nil {
+		base = accepted
+	}
+	return base, seq
+}
+
+// Accept takes what other engines made of a table for what it has to have from now on: nothing before is missed. Done
+// again it does nothing.
+func (l *Lake) Accept(ctx context.Context, name string) error {
+	err := l.tag(ctx, name, func(tbl *table.Table) ([]table.Update, error) {
+		base, _ := baseOf(tbl)
+		now := tbl.CurrentSnapshot()
+		if now == nil || base != nil && base.SnapshotID == now.SnapshotID {
+			return nil, nil
+		}
+		as := fmt.Sprintf("%d@%d", now.SnapshotID, tbl.Properties().GetInt64(propSeq, 0))
+		return []table.Update{table.NewSetPropertiesUpdate(iceberg.Properties{propAccepted: as})}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("accepting table %s as it is: %w", name, err)
+	}
+	return nil
 }
 
 func parent(tbl *table.Table, s *table.Snapshot) *table.Snapshot {

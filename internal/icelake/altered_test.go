@@ -147,6 +147,25 @@ func TestAlteredIsToldAndUndone(t *testing.T) {
 			if _, err := l.Commit(t.Context(), in); !fault.Is(err, fault.Transient) || fault.CodeOf(err) != "table_moved" {
 				t.Errorf("a commit on it: %v", err)
 			}
+			for range 2 { // it is right from now on, and what comes after is not
+				if err := l.Accept(t.Context(), "pin"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if a, err := l.Altered(t.Context(), "pin"); a != nil || err != nil {
+				t.Errorf("after it was accepted: %+v, %v", a, err)
+			}
+			later := meddle(t, l, func(tx *table.Transaction) error {
+				return tx.Delete(t.Context(), iceberg.GreaterThan(iceberg.Reference("_offset"), int64(90)), nil)
+			})
+			if b, err := l.Altered(t.Context(), "pin"); err != nil || b == nil || b.Base != now || b.Now != later || b.Seq != 2 || len(b.Made) != 1 {
+				t.Errorf("after it was accepted and changed again: %+v, %v", b, err)
+			}
+			if err := l.tag(t.Context(), "pin", func(*table.Table) ([]table.Update, error) {
+				return []table.Update{table.NewRemovePropertiesUpdate([]string{propAccepted}), table.NewSetSnapshotRefUpdate(table.MainBranch, now, table.BranchRef, 0, 0, 0)}, nil
+			}); err != nil {
+				t.Fatal(err)
+			}
 			for range 2 {
 				if err := l.Undo(t.Context(), a); err != nil {
 					t.Fatal(err)

@@ -22,6 +22,8 @@ const (
 	propID      = "pinflow.commit-id"  // its id
 	propOffsets = "pinflow.offsets"    // JSON: "log/partition" → next offset that is not in the table
 	propLedger  = "pinflow.ledger"     // JSON: ledger.Memo
+	// propAccepted is the snapshot of another engine that an adoption took for right, and the newest commit's number then.
+	propAccepted = "pinflow.accepted"
 )
 
 // manifestBytes is the size up to which manifests are merged. What the newest of them hold is written anew
