@@ -29,7 +29,7 @@ func TestBehindIsWhatWaitsInThePartitionsHeld(t *testing.T) {
 		for o := from; o < to; o++ {
 			f.Records = append(f.Records, event.Record{Offset: o})
 		}
-		if err := in.take(t.Context(), f); err != nil {
+		if err := in.take(t.Context(), []Fetch{f}); err != nil {
 			t.Fatal(err)
 		}
 		if in.look(); in.Behind() != want {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -146,10 +147,8 @@ func (in *Intake) step(ctx context.Context) error {
 	if in.redo {
 		return in.restart(ctx) // before what was fetched: it is read again
 	}
-	for _, f := range fetches {
-		if err := in.take(ctx, f); err != nil {
-			return err
-		}
+	if err := in.take(ctx, fetches); err != nil {
+		return err
 	}
 	in.look()
 	if by := in.sink.FlushBy(); !by.IsZero() && !time.Now().Before(by) {
@@ -172,16 +171,37 @@ func (in *Intake) look() {
 	in.behind.Store(waiting)
 }
 
-func (in *Intake) take(ctx context.Context, f Fetch) error {
-	p := in.held[f.TP]
-	if p == nil || f.To <= p.Next {
-		return nil // given back, or read again after a seek: what was sealed is known
+// take gives the sink what was fetched, one partition after the other. Duplicates are looked for before, in all
+// partitions at once: one after the other, the other cores would wait.
+func (in *Intake) take(ctx context.Context, fetches []Fetch) error {
+	parts := make([]*Slice, len(fetches))
+	busy := map[*Partition]bool{}
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	for i, f := range fetches {
+		p := in.held[f.TP]
+		if busy[p] {
+			looking.Wait()
+		}
+		if p == nil || f.To <= p.Next {
+			continue // given back, or read again after a seek: what was sealed is known
+		}
+		if f.From != p.Next {
+			return fault.New(fault.Corrupt, "hole_in_reading", "reading %s/%d: got offset %d, expected %d", f.TP.Topic, f.TP.Partition, f.From, p.Next)
+		}
+		p.end, busy[p] = f.End, true
+		looking.Go(func() { parts[i] = p.slice(f) })
 	}
-	if f.From != p.Next {
-		return fault.New(fault.Corrupt, "hole_in_reading", "reading %s/%d: got offset %d, expected %d", f.TP.Topic, f.TP.Partition, f.From, p.Next)
+	looking.Wait()
+	for _, s := range parts {
+		if s == nil {
+			continue
+		}
+		if err := in.sink.Add(ctx, s); err != nil {
+			return err
+		}
 	}
-	p.end = f.End
-	return in.sink.Add(ctx, p.slice(f))
+	return nil
 }
 
 // wake is when the next thing other than reading is due.

@@ -230,6 +230,7 @@ func (c *Consumer) fetches(polled kgo.Fetches) []Fetch {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []Fetch
+	var read [][]*kgo.Record
 	polled.EachPartition(func(p kgo.FetchTopicPartition) {
 		tp := TP{p.Topic, p.Partition}
 		from, ok := c.next[tp]
@@ -242,9 +243,17 @@ func (c *Consumer) fetches(polled kgo.Fetches) []Fetch {
 			return
 		}
 		c.next[tp] = to
-		out = append(out, Fetch{TP: tp, From: from, To: to, End: endOf(p.FetchPartition), Records: decodeRecords(p.Records, c.buffer(len(out)))})
-		c.records[len(out)-1] = out[len(out)-1].Records
+		out, read = append(out, Fetch{TP: tp, From: from, To: to, End: endOf(p.FetchPartition)}), append(read, p.Records)
 	})
+	c.records = append(c.records, make([][]event.Record, max(0, len(out)-len(c.records)))...)
+	var decoding sync.WaitGroup // of the partitions at once: one after the other, the other cores would wait
+	for i := range out {
+		decoding.Go(func() {
+			c.records[i] = decodeRecords(read[i], c.records[i])
+			out[i].Records = c.records[i]
+		})
+	}
+	decoding.Wait()
 	return out
 }
 
@@ -254,14 +263,6 @@ func endOf(p kgo.FetchPartition) int64 {
 		return p.LastStableOffset
 	}
 	return p.HighWatermark // a broker that knows no transactions
-}
-
-// buffer is the memory of the records of a Poll's i-th fetch: large, full of pointers, and used again.
-func (c *Consumer) buffer(i int) []event.Record {
-	if i == len(c.records) {
-		c.records = append(c.records, nil)
-	}
-	return c.records[i]
 }
 
 // Seek goes on reading an assigned partition at offset. Call it between Polls.
