@@ -9,6 +9,7 @@ await run(async () => {
   await page.evaluate(() => Object.assign(window, { same: true }));
   const before = await moved(page, null);
   await page.locator('.connection', { hasText: /^connected$/ }).waitFor();
+  await page.locator('.panel.is-ok, .panel.is-partial').first().waitFor(); // the lines are asked for after the numbers
   console.log('open');
   await page.locator('.connection.lost').waitFor();
   await page.locator('.panel.is-disconnected, .panel.is-stale').first().waitFor();
