@@ -31,10 +31,11 @@ func (l *Lake) Files(ctx context.Context, sel lake.Selection) ([]lake.DataFile, 
 	if snap == nil {
 		return nil, nil, noSnapshot(sel.Table, sel.Snapshot)
 	}
-	sc, _, opts := scanOptions(sel, tbl, snap)
+	asks := conditions(sel, partitionColumn(tbl))
+	sc, _, opts := scanOptions(sel, tbl, snap, asks)
 	scan := l.planned(tbl).Scan(opts...)
 	defer scan.Close()
-	plain, other, err := l.plan(ctx, tbl, snap, scan, conditions(sel, partitionColumn(tbl)))
+	plain, other, err := l.plan(ctx, tbl, snap, scan, asks)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing the files of table %s: %w", sel.Table, err)
 	}

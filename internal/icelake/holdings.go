@@ -3,7 +3,6 @@ package icelake
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"math"
 	"math/bits"
@@ -154,8 +153,8 @@ func (l *Lake) tasks(ctx context.Context, scan *table.Scan, all []holding, wante
 		}
 	}
 	least := func(t table.FileScanTask) int64 {
-		if v := t.File.LowerBoundValues()[time]; len(v) == 8 {
-			return int64(binary.LittleEndian.Uint64(v))
+		if v, ok := bound(t.File.LowerBoundValues()[time]); ok {
+			return v
 		}
 		return math.MinInt64
 	}

@@ -26,7 +26,7 @@ type Lake struct {
 	cat    *catalog
 	files  storage
 	plans  storage // files as planning a scan sees them
-	listed *listings
+	listed *bounded[listing]
 	far    *far // how data files in a bucket are read; nil: they are on a disk
 	log    *slog.Logger
 	close  func()

@@ -1,12 +1,9 @@
 package icelake
 
 import (
-	"math"
 	"strings"
-	"sync"
 
 	iceio "github.com/apache/iceberg-go/io"
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // Bounds of what is kept of manifests: of all, and of one that is.
@@ -20,16 +17,11 @@ const (
 // request, which took longer than a small day's rows.
 type manifestCache struct {
 	storage
-
-	mu    sync.Mutex
-	kept  *simplelru.LRU[string, []byte]
-	bytes int
+	kept *bounded[[]byte]
 }
 
 func newManifestCache(of storage) *manifestCache {
-	m := &manifestCache{storage: of}
-	m.kept, _ = simplelru.NewLRU(math.MaxInt, func(_ string, p []byte) { m.bytes -= len(p) }) // fails for no size only
-	return m
+	return &manifestCache{of, newBounded(keptManifests, func(p []byte) int { return len(p) })}
 }
 
 // Open opens a file, which may be one that is gone from the bucket since it was kept.
@@ -37,9 +29,7 @@ func (m *manifestCache) Open(at string) (iceio.File, error) {
 	if !strings.HasSuffix(at, ".avro") || !strings.Contains(at, "/metadata/") {
 		return m.storage.Open(at)
 	}
-	m.mu.Lock()
-	p, ok := m.kept.Get(at)
-	m.mu.Unlock()
+	p, ok := m.kept.get(at)
 	if ok {
 		return inMemory(at, p), nil
 	}
@@ -56,20 +46,8 @@ func (m *manifestCache) Open(at string) (iceio.File, error) {
 	if _, err := f.ReadAt(p, 0); err != nil {
 		return nil, err
 	}
-	m.keep(at, p)
+	m.kept.keep(at, p)
 	return inMemory(at, p), nil
-}
-
-func (m *manifestCache) keep(at string, p []byte) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.kept.Contains(at) {
-		return
-	}
-	m.kept.Add(at, p)
-	for m.bytes += len(p); m.bytes > keptManifests; {
-		m.kept.RemoveOldest()
-	}
 }
 
 // inMemory is a file whose bytes are known.

@@ -35,7 +35,7 @@ func TestKeptManifestsAreBounded(t *testing.T) {
 		}
 		total += len(want)
 	}
-	if kept.bytes > keptManifests || kept.bytes != kept.kept.Len()*size || kept.kept.Len() < 8 {
-		t.Errorf("%d bytes in %d manifests are kept of %d", kept.bytes, kept.kept.Len(), total)
+	if in := kept.kept; in.sum > keptManifests || in.sum != in.kept.Len()*size || in.kept.Len() < 8 {
+		t.Errorf("%d bytes in %d manifests are kept of %d", in.sum, in.kept.Len(), total)
 	}
 }

@@ -7,11 +7,9 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/apache/iceberg-go"
 	"github.com/apache/iceberg-go/table"
-	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pinflow/pinflow/internal/event"
@@ -20,15 +18,6 @@ import (
 
 // listedFiles is of how many data files it is kept what their manifests say, about 250 bytes each.
 const listedFiles = 1 << 16
-
-// listings keeps what was read of manifests, which are written once and never again, those used last. A back-fill
-// plans a scan for every day, of mostly the same manifests: to decode all of their entries took longer than to read
-// a small day's rows.
-type listings struct {
-	mu    sync.Mutex
-	kept  *simplelru.LRU[string, listing]
-	files int
-}
 
 // listing is what a manifest says; foreign: of files that are not Parquet, or are not divided by day.
 type listing struct {
@@ -47,28 +36,10 @@ type listedFile struct {
 // boundColumns are those by which files are left out or told apart, after the one that the table is partitioned by.
 var boundColumns = [...]string{"", event.ColumnReceivedAt, event.ColumnLog, event.ColumnPartition, event.ColumnOffset, event.ColumnSchema}
 
-func newListings() *listings {
-	k := &listings{}
-	k.kept, _ = simplelru.NewLRU(math.MaxInt, func(_ string, of listing) { k.files -= len(of.files) }) // fails for no size only
-	return k
-}
-
-func (k *listings) get(at string) (listing, bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.kept.Get(at)
-}
-
-func (k *listings) keep(at string, of listing) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.kept.Contains(at) || len(of.files) > listedFiles {
-		return
-	}
-	k.kept.Add(at, of)
-	for k.files += len(of.files); k.files > listedFiles; {
-		k.kept.RemoveOldest()
-	}
+// newListings keeps what was read of manifests. A back-fill plans a scan for every day, of mostly the same ones: to decode
+// all of their entries took longer than to read a small day's rows.
+func newListings() *bounded[listing] {
+	return newBounded(listedFiles, func(of listing) int { return len(of.files) })
 }
 
 // planner finds the files of a snapshot that may hold rows of a selection.

@@ -39,10 +39,10 @@ func (l *Lake) Scan(ctx context.Context, sel lake.Selection, fn func(*lake.Block
 	if snap == nil {
 		return 0, nil
 	}
-	sc, columns, opts := scanOptions(sel, tbl, snap)
+	asks := conditions(sel, partitionColumn(tbl))
+	sc, columns, opts := scanOptions(sel, tbl, snap, asks)
 	scan := l.planned(tbl).Scan(opts...)
 	defer scan.Close()
-	asks := conditions(sel, partitionColumn(tbl))
 	plain, other, err := l.plan(ctx, tbl, snap, scan, asks)
 	if err != nil {
 		return 0, fmt.Errorf("scanning table %s: %w", sel.Table, err)
@@ -116,7 +116,7 @@ func readTasks(ctx context.Context, tbl *table.Table, scan *table.Scan, tasks []
 }
 
 // scanOptions says how a snapshot is scanned, its schema, and which of the columns asked for it has.
-func scanOptions(sel lake.Selection, tbl *table.Table, snap *table.Snapshot) (sc *iceberg.Schema, have []string, opts []table.ScanOption) {
+func scanOptions(sel lake.Selection, tbl *table.Table, snap *table.Snapshot, asks []condition) (sc *iceberg.Schema, have []string, opts []table.ScanOption) {
 	opts = []table.ScanOption{table.WithMaxConcurrency(scanFiles), table.WithArrowBatchSize(scanRows)}
 	sc = tbl.Schema()
 	if snap.SnapshotID != tbl.CurrentSnapshot().SnapshotID {
@@ -139,7 +139,7 @@ func scanOptions(sel lake.Selection, tbl *table.Table, snap *table.Snapshot) (sc
 		}
 		opts = append(opts, table.WithSelectedFields(read...))
 	}
-	if filter := rowFilter(conditions(sel, partitionColumn(tbl))); filter != nil {
+	if filter := rowFilter(asks); filter != nil {
 		opts = append(opts, table.WithRowFilter(filter))
 	}
 	return sc, have, opts
